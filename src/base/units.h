@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <glib.h>
+
+/** "1.5 GiB", "512 MiB", "17 B". (transfer full) */
+char *units_bytes(guint64 bytes);
+/** "117 MB/s" (decimal, as links are). (transfer full) */
+char *units_rate(double bytes_per_second);
+/** "43 ms", "4.1 s", "2 min 05 s". (transfer full) */
+char *units_duration(gint64 microseconds);
+/** Parses "512", "512M", "1.5GiB" (binary multiples) to bytes. GODWIT_ERROR_INVALID. */
+gboolean units_parse_bytes(const char *text, guint64 *bytes, GError **error);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <gio/gio.h>
+#include "net/identity.h"
+
+/**
+ * godwitd's end of a flyway worker: starting it, and the control channel.
+ *
+ * The worker is a process of its own (godwit-flyway), not root, and outlives godwitd: it listens on a SOCK_SEQPACKET unix socket in the migration's
+ * folder (made here, passed in), so that a restarted godwitd finds it again with worker_attach. Messages are one JSON object per datagram, at most
+ * 64 KiB, descriptors beside them; the list is in flyway/control.h. The worker accepts one controller at a time (the newest wins) and
+ * only of its own starter's uid.
+ *
+ * Thread: all functions and the callback belong to the context given at start.
+ */
+typedef enum { WORKER_SOURCE, WORKER_DESTINATION } WorkerSide;
+typedef struct Worker Worker;
+
+typedef enum {
+    WORKER_STARTING,  /* process made, nothing heard */
+    WORKER_READY,     /* waits for a connection to the peer */
+    WORKER_OPEN,      /* both sides proved who they are; lanes may open */
+    WORKER_FAILED,    /* ended with an error: final */
+    WORKER_ENDED,     /* ended as asked: final */
+} WorkerState;
+
+/** Everything the worker has told, also after godwitd was restarted. */
+typedef struct {
+    WorkerState state;
+    int pid;
+    gint64 wire_bytes;           /* sent + received on TCP, with TLS; this side's view */
+    gint64 rpc_bytes, stream_bytes; /* payload carried, both directions */
+    gboolean finish_forwarded;   /* Finish call went to the destination's libvirt */
+    gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */
+    gint64 proved_us;            /* monotonic here */
+    gboolean finish_refused;     /* Finish's reply was an error (or never comes any more): the source's libvirt will resume its VM */
+    GError *error;               /* FAILED */
+    char *tls;                   /* "TLS1.3 AES-256-GCM …" */
+} WorkerStatus;
+
+typedef enum {
+    WORKER_EVENT_STATE,          /* state changed */
+    WORKER_EVENT_WANT_CONNECTION,/* source: connect to the destination and worker_give_connection it (ticket, address known by the caller) */
+    WORKER_EVENT_WANT_RPC,       /* destination: give a descriptor to the local libvirt, or worker_refuse_lane */
+    WORKER_EVENT_WANT_STREAM,    /* destination: give one connected to QEMU's incoming socket, or refuse */
+    WORKER_EVENT_PROVED,         /* see WorkerStatus.proved; as fast as it can be */
+    WORKER_EVENT_GONE,           /* the process has ended (or the control channel is lost for good) */
+} WorkerEvent;
+
+typedef void (*WorkerFunc)(Worker *worker, WorkerEvent event, gpointer data);
+
+typedef struct {
+    WorkerSide side;
+    const char *program;      /* absolute path of godwit-flyway; executed by descriptor, as user */
+    const char *user;         /* unprivileged system user */
+    const char *folder;       /* the migration's folder: control socket is made here as "source.control" / "destination.control" */
+    const char *id;           /* migration */
+    const char *vm_uuid;
+    const char *self_uuid, *peer_uuid; /* hosts */
+    const char *ticket;       /* 64 hex digits */
+    gint64 ticket_expires_s;  /* destination: the hello must come within */
+    const Identity *identity; /* passed in a sealed memory file */
+    int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
+    int stream_listener;      /* source: for QEMU's stream */
+} WorkerConfig;
+
+/** (transfer full) */
+Worker *worker_start(const WorkerConfig *config, GMainContext *context, WorkerFunc func, gpointer data, GError **error);
+/** Finds a running worker again by the folder's control socket; NOT_FOUND where nobody listens. */
+Worker *worker_attach(WorkerSide side, const char *folder, GMainContext *context, WorkerFunc func, gpointer data, GError **error);
+const WorkerStatus *worker_status(const Worker *worker);
+/** Asks for fresh counters; WORKER_EVENT_STATE follows. */
+void worker_refresh(Worker *worker);
+void worker_give_connection(Worker *worker, int fd); /* takes fd: connected TCP, preamble done */
+void worker_give_lane(Worker *worker, WorkerEvent which, int fd); /* takes fd */
+void worker_refuse_lane(Worker *worker, WorkerEvent which, const char *why);
+/** Orderly end: lanes are flushed as far as they go, the process ends. Idempotent. */
+void worker_end(Worker *worker);
+/** Ends it now (SIGKILL by pidfd). */
+void worker_kill(Worker *worker);
+/** Lets go of it without ending it (godwitd's own stop). */
+void worker_free(Worker *worker);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Worker, worker_free)
+
+/* ---- preamble: before TLS, tells godwitd's listener which worker a connection is for ---------- */
+#define FLYWAY_PREAMBLE_SIZE 24 /* "GWFLY\0\0\1" and the migration's UUID, 16 bytes */
+void flyway_preamble_make(guint8 out[FLYWAY_PREAMBLE_SIZE], const char *id);
+/** id: 37 bytes. PROTOCOL where it isn't one. */
+gboolean flyway_preamble_parse(const guint8 in[FLYWAY_PREAMBLE_SIZE], char id[37], GError **error);

@@ -9,6 +9,7 @@ records (records.py); a full log becomes NAME.old, replacing the one before. If 
 drop something, the number is noted in drops.json: what is missing then proves nothing.
 """
 import ctypes
+import errno
 import os
 import select
 import socket
@@ -78,6 +79,10 @@ def _take(sock, place, logs):
             frame, control, _, address = sock.recvmsg(512, 256)
         except (BlockingIOError, InterruptedError):
             return
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
+            continue        # told once for each cut; the kernel attaches the tap again by itself
         start = 14 + (frame[14] & 15) * 4 + 8
         if address[2] == PACKET_OUTGOING or len(frame) < start + DATAGRAM.size:
             continue

@@ -130,6 +130,8 @@ class Server:
 
     def do_where(self, request, _say):
         """Description of a VM with where it is now."""
+        if not self.observer.running():
+            raise LabError(f"the observer ended by itself: {self.observer.tail()}")
         return {**self.vms.get(request["name"]), "domains": self.vms.where(request["name"])}
 
     def do_shape(self, request, _say):

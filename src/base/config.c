@@ -2,10 +2,11 @@
 /*
  * Theory of operation
  *
- * A Config is one value per row of the program's table of keys, filled from the rows' fallbacks, then from
- * the file, then by config_set(). Each value is checked when it is set, by set_value(), the only place
- * that writes one; so whoever asks later gets a value that fits, or the fallback. Nothing is half set: a
- * refused value leaves what was. Not for several threads while it is still being set.
+ * A Config is one value per row of the program's table of keys, filled from the rows' fallbacks,
+ * then from the file, then by config_set(). Each value is checked when it is set, by set_value(),
+ * the only place that writes one; so whoever asks later gets a value that fits, or the fallback.
+ * Nothing is half set: a refused value leaves what was. Not for several threads while it is still
+ * being set.
  */
 #include "base/config.h"
 
@@ -33,7 +34,7 @@ value_clear(Value *value)
 {
     g_free(value->text);
     g_strfreev(value->strings);
-    *value = (Value){0};
+    *value = (Value){ 0 };
 }
 
 void
@@ -117,8 +118,8 @@ index_of(const Config *config, const char *group, const char *key)
 static gboolean
 parse_truth(const char *text, gboolean *truth)
 {
-    static const char *const yes[] = {"true", "yes", "on", "1", NULL};
-    static const char *const no[] = {"false", "no", "off", "0", NULL};
+    static const char *const yes[] = { "true", "yes", "on", "1", NULL };
+    static const char *const no[] = { "false", "no", "off", "0", NULL };
     *truth = g_strv_contains(yes, text);
     return *truth || g_strv_contains(no, text);
 }
@@ -163,7 +164,7 @@ static gboolean
 set_value(Config *config, gsize i, const char *text, GError **error)
 {
     const ConfigKey *key = &config->keys[i];
-    Value value = {0};
+    Value value = { 0 };
     switch (key->kind) {
     case CONFIG_STRING:
         break;
@@ -321,7 +322,7 @@ config_bool(const Config *config, const char *group, const char *key)
 const char *const *
 config_strings(const Config *config, const char *group, const char *key)
 {
-    static const char *const none[] = {NULL};
+    static const char *const none[] = { NULL };
     const Value *value = value_of(config, group, key, CONFIG_STRINGS);
     return value->strings != NULL ? (const char *const *)value->strings : none;
 }

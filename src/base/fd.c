@@ -20,9 +20,9 @@ fd_send(int socket, const void *data, gsize length, const int *fds, gsize n_fds)
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
-    } control = {0};
-    struct iovec part = {.iov_base = (void *)data, .iov_len = length};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    } control = { 0 };
+    struct iovec part = { .iov_base = (void *)data, .iov_len = length };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     if (n_fds > 0) {
         message.msg_control = control.bytes;
         message.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
@@ -72,9 +72,9 @@ fd_receive(int socket, void *data, gsize size, int *fds, gsize *n_fds)
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * FDS_MAX)];
-    } control = {0};
-    struct iovec part = {.iov_base = data, .iov_len = size};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    } control = { 0 };
+    struct iovec part = { .iov_base = data, .iov_len = size };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     message.msg_control = control.bytes;
     message.msg_controllen = sizeof control.bytes;
     gssize length;
@@ -143,7 +143,8 @@ fd_read_all(int fd, gsize max, gsize *length, GError **error)
         if (bytes->len + (gsize)n > max) {
             g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_TOO_LARGE,
                         "Reading descriptor %d: it holds more than the %" G_GSIZE_FORMAT
-                        " bytes allowed", fd, max);
+                        " bytes allowed",
+                        fd, max);
             return NULL;
         }
         g_byte_array_append(bytes, part, (guint)n);

@@ -2,14 +2,14 @@
 /*
  * Theory of operation
  *
- * The one reader of JSON text. It makes json-glib's nodes but not by json-glib's parser, which takes
- * more than JSON (comments, assignments), wraps integers that are too large and recurses as deep as
- * the text says: what comes from a peer must not do that to us.
+ * The one reader of JSON text. It makes json-glib's nodes but not by json-glib's parser, which
+ * takes more than JSON (comments, assignments), wraps integers that are too large and recurses as
+ * deep as the text says: what comes from a peer must not do that to us.
  *
- * A recursive descent over (at, end), both within the caller's text. The whole text is checked to be
- * UTF-8 without NUL first; after that only ASCII matters. Each parse_x() is called with `at` on the
- * first byte of an x and leaves it behind its last; on failure it sets `error` and returns FALSE or
- * NULL, and nothing is read any more. Depth is counted in arrays and objects.
+ * A recursive descent over (at, end), both within the caller's text. The whole text is checked to
+ * be UTF-8 without NUL first; after that only ASCII matters. Each parse_x() is called with `at` on
+ * the first byte of an x and leaves it behind its last; on failure it sets `error` and returns
+ * FALSE or NULL, and nothing is read any more. Depth is counted in arrays and objects.
  */
 #include "base/json.h"
 
@@ -18,7 +18,8 @@
 
 #include "base/error.h"
 
-#define NUMBER_CHARS_MAX 400 /* the longest finite double written without exponent has 309 digits */
+#define NUMBER_CHARS_MAX 400 /* the longest finite double written without exponent has 309 digits  \
+                              */
 
 typedef struct {
     const char *start, *at, *end;
@@ -313,7 +314,7 @@ parse_value(Reader *r)
 JsonNode *
 json_parse_limited(const char *text, gsize length, GError **error)
 {
-    Reader r = {.start = text, .at = text, .end = text + length, .error = error};
+    Reader r = { .start = text, .at = text, .end = text + length, .error = error };
     if (length > JSON_BYTES_MAX) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_TOO_LARGE,
                     "JSON of %" G_GSIZE_FORMAT " bytes: at most %d are taken", length,

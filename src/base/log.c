@@ -99,7 +99,8 @@ gboolean
 log_level_parse(const char *word, LogLevel *level)
 {
     static const char *const words[] = {
-        [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+        [LOG_WARNING] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"
+    };
     for (gsize i = 0; i < G_N_ELEMENTS(words); i++)
         if (g_strcmp0(word, words[i]) == 0) {
             *level = (LogLevel)i;

@@ -2,17 +2,19 @@
 /*
  * Theory of operation
  *
- * A record is a plain struct; its RecordType is a const table that says of each field what it is and
- * at which offset. Everything here walks that table, so a field that is added to a table has at once
- * its JSON, its copy, its comparison and its end.
+ * A record is a plain struct; its RecordType is a const table that says of each field what it is
+ * and at which offset. Everything here walks that table, so a field that is added to a table has at
+ * once its JSON, its copy, its comparison and its end.
  *
  * Ownership: a record owns its strings, string lists, inner records and lists; record_free() frees
- * them all. A field that is NULL is absent; an empty list and NULL are the same list (record_equal).
+ * them all. A field that is NULL is absent; an empty list and NULL are the same list
+ * (record_equal).
  *
- * In JSON: numbers, truth values and words of enums are always written, also when zero; lists are, as
- * [] when empty; strings and inner records that are NULL are left out. A double that isn't finite has
- * no JSON and is written as null, which is read as 0. A string that isn't UTF-8 (libvirt and the kernel
- * promise nothing) is made so on writing.
+ * In JSON: numbers, truth values and words of enums are always written, also when zero; lists are,
+ * as
+ * [] when empty; strings and inner records that are NULL are left out. A double that isn't finite
+ * has no JSON and is written as null, which is read as 0. A string that isn't UTF-8 (libvirt and
+ * the kernel promise nothing) is made so on writing.
  *
  * Reading carries the way from the root as a list on the stack, made into text only for an error.
  * Types contain no cycles, so the recursion is as deep as the types are.
@@ -133,12 +135,13 @@ record_copy(const RecordType *type, gconstpointer record)
     return copy;
 }
 
-/* ---- comparison -------------------------------------------------------------------------------- */
+/* ---- comparison --------------------------------------------------------------------------------
+ */
 
 static gboolean
 strings_equal(const char *const *a, const char *const *b)
 {
-    static const char *const none[] = {NULL};
+    static const char *const none[] = { NULL };
     return g_strv_equal(a != NULL ? a : none, b != NULL ? b : none);
 }
 
@@ -190,7 +193,8 @@ record_equal(const RecordType *type, gconstpointer a, gconstpointer b)
     return TRUE;
 }
 
-/* ---- to JSON ------------------------------------------------------------------------------------ */
+/* ---- to JSON ------------------------------------------------------------------------------------
+ */
 
 static JsonNode *
 string_node(const char *text)
@@ -235,7 +239,8 @@ field_node(const RecordField *field, gconstpointer record)
         return text != NULL ? string_node(text) : NULL;
     }
     case RECORD_BOOL:
-        return json_node_init_boolean(json_node_alloc(), *CONST_FIELD(gboolean, record, field) != 0);
+        return json_node_init_boolean(json_node_alloc(),
+                                      *CONST_FIELD(gboolean, record, field) != 0);
     case RECORD_INT:
         return json_node_init_int(json_node_alloc(), *CONST_FIELD(gint64, record, field));
     case RECORD_DOUBLE:
@@ -282,7 +287,8 @@ record_to_string(const RecordType *type, gconstpointer record)
     return json_text(node, FALSE);
 }
 
-/* ---- from JSON ------------------------------------------------------------------------------------ */
+/* ---- from JSON
+ * ------------------------------------------------------------------------------------ */
 
 /* Where the reader is: a member's name, or an index (name NULL), and what it is in. */
 typedef struct Path Path;
@@ -418,7 +424,7 @@ read_strings(JsonNode *node, GStrv *value, const Path *path, GError **error)
     JsonArray *array = json_node_get_array(node);
     for (guint i = 0; i < json_array_get_length(array); i++) {
         JsonNode *element = json_array_get_element(array, i);
-        Path at = {.up = path, .index = i};
+        Path at = { .up = path, .index = i };
         if (!holds(element, G_TYPE_STRING))
             return fail_at(&at, "a string", element, error);
         g_strv_builder_add(builder, json_node_get_string(element));
@@ -427,17 +433,19 @@ read_strings(JsonNode *node, GStrv *value, const Path *path, GError **error)
     return TRUE;
 }
 
-static gpointer read_record(const RecordType *type, JsonNode *node, const Path *path, GError **error);
+static gpointer read_record(const RecordType *type, JsonNode *node, const Path *path,
+                            GError **error);
 
 static gboolean
-read_list(const RecordType *type, JsonNode *node, GPtrArray **value, const Path *path, GError **error)
+read_list(const RecordType *type, JsonNode *node, GPtrArray **value, const Path *path,
+          GError **error)
 {
     if (!JSON_NODE_HOLDS_ARRAY(node))
         return fail_at(path, "a list", node, error);
     g_autoptr(GPtrArray) list = record_list_new(type);
     JsonArray *array = json_node_get_array(node);
     for (guint i = 0; i < json_array_get_length(array); i++) {
-        Path at = {.up = path, .index = i};
+        Path at = { .up = path, .index = i };
         gpointer element = read_record(type, json_array_get_element(array, i), &at, error);
         if (element == NULL)
             return FALSE;
@@ -448,7 +456,8 @@ read_list(const RecordType *type, JsonNode *node, GPtrArray **value, const Path 
 }
 
 static gboolean
-read_field(const RecordField *field, JsonNode *node, gpointer record, const Path *path, GError **error)
+read_field(const RecordField *field, JsonNode *node, gpointer record, const Path *path,
+           GError **error)
 {
     switch (field->kind) {
     case RECORD_STRING:
@@ -480,7 +489,7 @@ static gpointer
 read_record(const RecordType *type, JsonNode *node, const Path *path, GError **error)
 {
     if (!JSON_NODE_HOLDS_OBJECT(node)) {
-        Path root = {.name = type->name};
+        Path root = { .name = type->name };
         fail_at(path != NULL ? path : &root, "an object", node, error);
         return NULL;
     }
@@ -488,7 +497,7 @@ read_record(const RecordType *type, JsonNode *node, const Path *path, GError **e
     gpointer record = record_new(type);
     for (gsize i = 0; i < type->n_fields; i++) {
         const RecordField *field = &type->fields[i];
-        Path at = {.up = path, .name = field->name};
+        Path at = { .up = path, .name = field->name };
         JsonNode *member = json_object_get_member(object, field->name);
         if (member == NULL || JSON_NODE_HOLDS_NULL(member))
             continue;

@@ -27,14 +27,14 @@ scaled(double value, double step, const char *const *names)
 char *
 units_bytes(guint64 bytes)
 {
-    static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", NULL};
+    static const char *const names[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", NULL };
     return scaled((double)bytes, 1024, names);
 }
 
 char *
 units_rate(double bytes_per_second)
 {
-    static const char *const names[] = {"B/s", "kB/s", "MB/s", "GB/s", "TB/s", NULL};
+    static const char *const names[] = { "B/s", "kB/s", "MB/s", "GB/s", "TB/s", NULL };
     if (!isfinite(bytes_per_second) || bytes_per_second < 0)
         return g_strdup("unknown");
     return scaled(bytes_per_second, 1000, names);
@@ -74,11 +74,11 @@ multiple_of(const char *unit, double *multiple)
         const char *letter, *whole;
         double multiple;
     } units[] = {
-        {"", "B", 1},
-        {"K", "KiB", 1024.0},
-        {"M", "MiB", 1024.0 * 1024},
-        {"G", "GiB", 1024.0 * 1024 * 1024},
-        {"T", "TiB", 1024.0 * 1024 * 1024 * 1024},
+        { "", "B", 1 },
+        { "K", "KiB", 1024.0 },
+        { "M", "MiB", 1024.0 * 1024 },
+        { "G", "GiB", 1024.0 * 1024 * 1024 },
+        { "T", "TiB", 1024.0 * 1024 * 1024 * 1024 },
     };
     for (gsize i = 0; i < G_N_ELEMENTS(units); i++)
         if (g_ascii_strcasecmp(unit, units[i].letter) == 0 ||
@@ -103,9 +103,10 @@ units_parse_bytes(const char *text, guint64 *bytes, GError **error)
     g_autofree char *number = g_strndup(trimmed, digits);
     double value = digits > 0 && digits < 64 ? g_ascii_strtod(number, &end) : 0;
     if (end == NULL || end == number || *end != '\0' || !multiple_of(unit, &multiple)) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                    "“%.40s” is no size: write a number and B, K, M, G or T (or KiB, MiB, …), as in 512M",
-                    text);
+        g_set_error(
+            error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+            "“%.40s” is no size: write a number and B, K, M, G or T (or KiB, MiB, …), as in 512M",
+            text);
         return FALSE;
     }
     /* Whole bytes are read as an integer: a double has only 53 bits. */

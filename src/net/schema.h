@@ -22,6 +22,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Schema, schema_free)
 /** Operation for method and path (without query); path parameters go to params (name → decoded value). NOT_FOUND for an unknown path;
  * UNSUPPORTED where the path is known but the method isn't (message names the methods that are). */
 const SchemaOperation *schema_match(const Schema *schema, const char *method, const char *path, GHashTable *params, GError **error);
+/** "GET, HEAD, POST": the methods at path, for an Allow header; NULL for an unknown path. (transfer full) */
+char *schema_methods(const Schema *schema, const char *path);
 const char *schema_operation_id(const SchemaOperation *operation);
 /** All operation ids, for the test that routes and description agree. (transfer container) */
 GPtrArray *schema_operation_ids(const Schema *schema);

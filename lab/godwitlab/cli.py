@@ -74,7 +74,7 @@ def do_vm(lab, args):
         xml = read_file(args.xml)
         if xml is None:
             raise Usage(f"there is no file {args.xml}")
-    root = services.prepare(lab) if args.image == "services" and not xml else None
+    root = services.prepare(lab, client.say) if args.image == "services" and not xml else None
     memory = args.memory or (2048 if args.image == "services" else 512)
     show(client.ask(lab, "vm", name=args.vm, on=args.on, image=args.image, memory=memory,
                     dirty=args.dirty, dirty_set=args.dirty_set, vcpus=args.vcpus, xml=xml,

@@ -14,9 +14,11 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import tempfile
+import time
 
 from .base import LAB_DIR, LabError, cache_dir, clean_env, locked, read_json, run, write_file
 
@@ -24,8 +26,9 @@ MODULES = ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_
            "failover", "net_failover", "virtio_net", "virtio_blk"]
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 QEMU = "qemu-system-x86_64"
-KVM_TRY_S = 30
-USER_SPACE = "GODWIT-LAB-USER-SPACE"
+KVM_TRY_S = 20
+USER_SPACE = b"GODWIT-LAB-USER-SPACE"
+KVM_FAILED = b"KVM internal error"
 
 
 def _sources(*names):
@@ -36,7 +39,7 @@ def _sources(*names):
     return digest.hexdigest()[:12]
 
 
-def _build(path, make):
+def build(path, make):
     """Makes path by make(temporary) unless it is there; atomic, once at a time."""
     if os.path.exists(path):
         return path
@@ -63,7 +66,7 @@ def _programs(folder):
 def programs():
     """Folder with the static programs `witness` and `probe`."""
     key = _sources("witness.c", "probe.c")
-    return _build(os.path.join(cache_dir(), f"bin-{key}"), _programs)
+    return build(os.path.join(cache_dir(), f"bin-{key}"), _programs)
 
 
 def _kernel_package():
@@ -111,7 +114,7 @@ def kernel():
     if there:
         return there[-1]
     version = _kernel_package().removeprefix("linux-image-")
-    return _build(os.path.join(cache_dir(), f"kernel-{version}"), _kernel)
+    return build(os.path.join(cache_dir(), f"kernel-{version}"), _kernel)
 
 
 def _initramfs(path, modules):
@@ -140,7 +143,7 @@ def tiny():
     folder = kernel()
     key = _sources("witness.c", "init")
     image = os.path.join(cache_dir(), f"tiny-{key}-{os.path.basename(folder)}.img")
-    _build(image, lambda path: _initramfs(path, folder))
+    build(image, lambda path: _initramfs(path, folder))
     return os.path.join(folder, "vmlinuz"), image
 
 
@@ -159,27 +162,35 @@ def _machine():
 
 
 def _try_kvm():
+    """Boots the tiny guest in KVM until it says it is there, or KVM gives up, or the time is up."""
     vmlinuz, image = tiny()
-    try:
-        done = subprocess.run(
-            ["timeout", "-s", "KILL", str(KVM_TRY_S), QEMU, "-nodefaults", "-no-user-config", "-display",
-             "none", "-no-reboot", "-machine", "pc,accel=kvm", "-cpu", "qemu64", "-m", "256", "-serial",
-             "stdio", "-net", "none", "-kernel", vmlinuz, "-initrd", image, "-append",
-             "console=ttyS0 quiet panic=-1 gw.probe"],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
-    except OSError:
-        return False
-    return USER_SPACE in done.stdout
+    heard = b""
+    with subprocess.Popen(
+            [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine",
+             "pc,accel=kvm", "-cpu", "qemu64", "-m", "256", "-serial", "stdio", "-net", "none", "-kernel",
+             vmlinuz, "-initrd", image, "-append", "console=ttyS0 quiet panic=-1 gw.probe"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
+        end = time.monotonic() + KVM_TRY_S
+        while (left := end - time.monotonic()) > 0 and USER_SPACE not in heard:
+            ready = select.select([qemu.stdout], [], [], left)[0]
+            data = os.read(qemu.stdout.fileno(), 4096) if ready else b""
+            heard += data
+            if not data or KVM_FAILED in heard:     # the end, or a guest that KVM stopped for good
+                break
+        qemu.kill()
+    return USER_SPACE in heard
 
 
 def kvm_works(say):
     """True if a guest reached user space in KVM on this machine; tried once and remembered."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
+    tiny()              # takes the lock itself
     path, machine = os.path.join(cache_dir(), "kvm.json"), _machine()
-    known = read_json(path, {})
-    if machine not in known:
-        say(f"trying whether a guest runs in KVM here (up to {KVM_TRY_S} s, once)")
-        known = {**known, machine: _try_kvm()}
-        write_file(path, json.dumps(known))
+    with locked(os.path.join(cache_dir(), "lock")):
+        known = read_json(path, {})
+        if machine not in known:
+            say(f"trying whether a guest runs in KVM here (up to {KVM_TRY_S} s, once)")
+            known = {**known, machine: _try_kvm()}
+            write_file(path, json.dumps(known))
     return known[machine]

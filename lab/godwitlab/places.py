@@ -10,6 +10,7 @@ needs no paths of its own:
 """
 import glob
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -153,6 +154,7 @@ def keep_capabilities(folder, cache):
     target = os.path.join(cache, "capabilities")
     os.makedirs(target, exist_ok=True)
     for path in glob.glob(os.path.join(folder, "qemu", "capabilities", "*.xml")):
-        temporary = os.path.join(target, f".{os.getpid()}")
+        # Two labs may do this at once, and pids are not unique across labs.
+        temporary = os.path.join(target, f".{secrets.token_hex(8)}")
         shutil.copy(path, temporary)
         os.rename(temporary, os.path.join(target, os.path.basename(path)))

@@ -71,7 +71,7 @@ _DISK_ISCSI = f"""\
 
 COMMAND_LINE = {
     "tiny": "console=ttyS0 quiet tsc=reliable no_timer_check rcupdate.rcu_expedited=1 panic=-1",
-    "services": "console=ttyS0 quiet root=/dev/vda rw tsc=reliable no_timer_check panic=-1",
+    "services": "console=ttyS0 quiet root=/dev/vda rw net.ifnames=0 tsc=reliable no_timer_check panic=-1",
 }
 
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the lab tests.
+
+lab         the standard lab with Godwit: 2 hosts, datastore in a folder; one for the whole session
+bare_lab    the same without Godwit; one per test module
+make_lab    make_lab(hosts=3, storage='iscsi', …): more labs, ended with the module
+vm          vm('web', dirty=20): a VM in `lab`, gone after the test
+"""
+import itertools
+import os
+
+import pytest
+
+from labkit import Lab
+
+_numbers = itertools.count(1)
+
+
+def _new_lab():
+    if os.geteuid() != 0:
+        pytest.skip("the lab makes namespaces and so needs root")
+    return Lab(f"t{os.getpid()}-{next(_numbers)}")
+
+
+@pytest.fixture(scope="module")
+def make_lab():
+    """Starts labs as wanted; each is ended with the module."""
+    labs = []
+
+    def make(**options):
+        new = _new_lab()
+        labs.append(new)
+        return new.up(**options)
+
+    yield make
+    for one in labs:
+        one.down()
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """The standard lab with Godwit."""
+    new = _new_lab()
+    try:
+        yield new.up()
+    finally:
+        new.down()
+
+
+@pytest.fixture(scope="module")
+def bare_lab(make_lab):
+    """Two hosts without Godwit."""
+    return make_lab(bare=True)
+
+
+@pytest.fixture
+def vm(lab):
+    """Makes VMs in the standard lab that are gone after the test."""
+    names = []
+
+    def make(name, **options):
+        made = lab.vm(name, **options)
+        names.append(name)
+        return made
+
+    yield make
+    for name in names:
+        lab.destroy(name)

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's own promises: what tests and benchmarks stand on must itself be true."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from labkit import CHECKOUT, LAB, Lab, wait_until
+
+sys.path.insert(0, os.path.join(CHECKOUT, "lab"))
+from godwitlab import witness  # noqa: E402
+
+
+def of_machine(*command):
+    """Output of a command outside all labs."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def machine():
+    """What a lab must not change: links, named namespaces, mounts, folders."""
+    links = sorted(line.split()[0] for line in of_machine("ip", "-br", "link").splitlines())
+    return {
+        "links": links, "netns": of_machine("ip", "netns"), "mounts": open("/proc/mounts").read(),
+        "godwit": [p for p in ["/etc/godwit", "/var/lib/godwit", "/srv/godwit"] if os.path.exists(p)],
+        "libvirt": sorted(os.listdir("/var/lib/libvirt")) if os.path.isdir("/var/lib/libvirt") else [],
+    }
+
+
+def processes_of(lab):
+    """Processes whose root or arguments tell that they belong to a lab."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if f"/tmp/godwit-lab-{lab.name}" in " ".join(words) or "_holder" in words and lab.name in words:
+            found.append((pid, words))
+    return found
+
+
+def holder(lab):
+    """The holder's pid."""
+    with open(f"{lab.folder}/holder.json", encoding="utf-8") as file:
+        return json.load(file)["pid"]
+
+
+def pidns_members(pid):
+    """Pids of all processes in the PID namespace of the given one."""
+    wanted, found = os.readlink(f"/proc/{pid}/ns/pid"), []
+    for other in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{other}/ns/pid") == wanted:
+                found.append(int(other))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+# The command line
+
+@pytest.mark.parametrize("words", [
+    ["fly"], [], ["up", "--link", "fast"], ["up", "--hosts", "0"], ["up", "--storage", "tape"],
+    ["cut", "h1"], ["vm", "a", "--memory", "x"], ["--name", "no/name", "status"], ["shape", "1gb"],
+])
+def test_wrong_arguments_are_refused(words):
+    done = subprocess.run([LAB, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and done.stderr.strip()
+
+
+def test_help_names_every_verb():
+    text = of_machine(LAB, "--help")
+    for verb in ["up", "vm", "probe", "witness", "shape", "cut", "on", "env", "down", "status", "move"]:
+        assert f"\n    {verb} " in text
+        assert "usage: lab/lab " + verb in of_machine(LAB, verb, "--help")
+
+
+def test_without_a_lab_says_how_to_get_one():
+    done = Lab("nothere").run("status", check=False)
+    assert done.returncode == 1 and "lab/lab up" in done.stderr
+
+
+# What the witness's log proves, on made-up logs
+
+MS = 1_000_000
+
+
+def judge(datagrams):
+    """datagrams: (ms, place, boot, counter)"""
+    analysis = witness.Analysis(["h1", "h2"])
+    for at, place, boot, counter in datagrams:
+        analysis.add((int(at * MS), place, boot, counter, 0, 0, 0, 0))
+    return analysis.result(int(datagrams[-1][0] * MS))
+
+
+def steady(start_ms, place, boot, counters):
+    """Datagrams in the witness's rhythm."""
+    return [(start_ms + 10 * n, place, boot, c) for n, c in enumerate(counters)]
+
+
+def test_a_clean_move_is_clean():
+    result = judge(steady(1, 0, 7, range(1, 50)) + steady(600, 1, 7, range(50, 90)))
+    assert (result["doubled"], result["gone_back"], result["late"], result["lost"]) == (0, 0, 0, 0)
+    assert result["longest_gap_ms"] == 119.0
+    assert [(m["from"], m["to"]) for m in result["moves"]] == [("h1", "h2")]
+
+
+@pytest.mark.parametrize("log, doubled, gone_back", [
+    # both copies go on
+    (steady(1, 0, 7, range(1, 20)) + [d for n in range(20, 40)
+                                      for d in [(10 * n, 0, 7, n), (10 * n + 1, 1, 7, n)]], 20, 0),
+    # the source is resumed long after
+    (steady(1, 0, 7, range(1, 20)) + steady(200, 1, 7, range(20, 90)) +
+     steady(1000, 0, 7, range(20, 30)), 10, 0),
+    # rolled back over counters that were lost on the way, so none is heard twice
+    (steady(1, 0, 7, range(1, 20)) + steady(1000, 0, 7, range(50, 60)) +
+     steady(2000, 0, 7, range(30, 40)), 0, 10),
+    # started a second time elsewhere while the first runs
+    (steady(1, 0, 7, range(1, 20)) + steady(200, 1, 8, range(1, 5)) +
+     steady(300, 0, 7, range(30, 32)), 2, 0),
+])
+def test_two_copies_are_found_out(log, doubled, gone_back):
+    result = judge(log)
+    assert (result["doubled"], result["gone_back"]) == (doubled, gone_back)
+
+
+def test_a_reboot_is_no_second_copy():
+    result = judge(steady(1, 0, 7, range(1, 20)) + steady(900, 0, 8, range(1, 20)))
+    assert (result["doubled"], result["gone_back"], result["boots"]) == (0, 0, 2)
+
+
+def test_datagrams_overtaken_at_the_switch_over_are_only_late():
+    result = judge(steady(1, 0, 7, range(1, 20)) + [(200, 1, 7, 21), (201, 0, 7, 20), (210, 1, 7, 22)])
+    assert (result["doubled"], result["gone_back"], result["late"]) == (0, 0, 1)
+
+
+# A lab of hosts
+
+def test_the_machine_is_untouched_and_hosts_are_themselves():
+    before = machine()
+    lab = Lab(f"t{os.getpid()}-m")
+    try:
+        lab.up(bare=True, hosts=2)
+        assert machine() == before
+        uuids = {lab.on(h, "virsh", "capabilities").split("<uuid>")[1][:36] for h in ["h1", "h2"]}
+        assert len(uuids) == 2
+        assert lab.on("h2", "hostname").strip() == "h2"
+        assert lab.on("h1", "ls", "-A", "/etc/godwit", "/var/lib/godwit").split() == [
+            "/etc/godwit:", "/var/lib/godwit:"]
+        assert lab.on("h1", "sh", "-c", "exit 7", check=False).returncode == 7
+        assert "lan" in lab.virsh("h1", "net-list", "--name", "--autostart")
+        assert "/srv/godwit/shared" in lab.virsh("h1", "pool-dumpxml", "shared")
+    finally:
+        lab.down()
+    assert machine() == before and not os.path.exists(lab.folder)
+
+
+def test_guest_moves_and_its_witness_is_heard(bare_lab):
+    bare_lab.vm("web", dirty=20)
+    probe = bare_lab.probe_start("web", 6)
+    moved = bare_lab.move("web", "h2")
+    report = probe.result()
+    assert (moved["from"], moved["to"]) == ("h1", "h2")
+    assert 5500 <= report["sent"] <= 6000 and report["longest_gap_ms"] < 3000
+    result = bare_lab.assert_intact("web", "h2")
+    assert set(result["places"]) == {"h1", "h2"} and len(result["moves"]) == 1
+    assert result["lost"] == 0 and result["fsynced_reported"] > 10
+
+
+def test_dirty_is_what_was_asked_for(bare_lab):
+    bare_lab.virsh("h2", "domdirtyrate-calc", "web", "--seconds", "1")
+
+    def measured():
+        stats = bare_lab.virsh("h2", "domstats", "web", "--dirtyrate")
+        words = dict(line.strip().split("=") for line in stats.splitlines() if "=" in line)
+        return int(words.get("dirtyrate.megabytes_per_second", -1)) + 1
+
+    rate = wait_until(measured, "the dirty rate is measured")
+    assert 8 <= rate - 1 <= 40     # QEMU looks at samples only
+
+
+def test_killed_libvirtd_leaves_the_guest_running(bare_lab):
+    bare_lab.reset("web")
+    bare_lab.libvirtd("kill", "h2")
+    assert bare_lab.virsh("h2", "list", check=False).returncode != 0
+    bare_lab.libvirtd("start", "h2")
+    assert bare_lab.running_on("web") == ["h2"]
+    result = bare_lab.witness("web", disk=True)
+    assert result["ok"] and result["lost"] == 0 and result["boots"] == 1
+
+
+def test_cut_takes_what_it_says_and_ends_by_itself(bare_lab):
+    def reaches(*words):
+        return bare_lab.on("h1", "ping", "-n", "-c", "1", "-W", "0.2", *words, check=False).returncode == 0
+
+    bare_lab.reset("web")
+    bare_lab.cut("h2", 1.5)
+    assert not reaches("10.77.0.12") and reaches("10.79.0.12")
+    wait_until(lambda: reaches("10.77.0.12"), "the migration uplink is back", 10)
+    assert bare_lab.witness("web")["longest_gap_ms"] < 1000
+    bare_lab.cut("h2", 1.5, everything=True)
+    assert not reaches("10.79.0.12")
+    wait_until(lambda: reaches("10.79.0.12"), "all uplinks are back", 10)
+    result = wait_until(lambda: (r := bare_lab.witness("web"))["longest_gap_ms"] > 1000 and r,
+                        "the guest is heard again")
+    assert 1300 < result["longest_gap_ms"] < 3500 and result["lost"] > 100 and result["ok"]
+
+
+@pytest.mark.parametrize("source, target", [("h1", "10.77.0.12"), ("h2", "10.77.0.11")])
+def test_shape_holds_and_reaches_its_rate(bare_lab, source, target):
+    bare_lab.shape("100mbit")
+    receive = ("import socket,time; s = socket.create_server(('%s', 5001)); print('up', flush=True);"
+               "c = s.accept()[0]; c.recv(1); t = time.monotonic(); n = 0\n"
+               "while d := c.recv(1 << 20): n += len(d)\n"
+               "print(n * 8 / (time.monotonic() - t))" % target)
+    send = ("import socket,time; c = socket.create_connection(('%s', 5001)); e = time.monotonic() + 1.5\n"
+            "while time.monotonic() < e: c.sendall(bytes(65536))" % target)
+    other = "h2" if source == "h1" else "h1"
+    with subprocess.Popen(bare_lab.command("on", other, "python3", "-c", receive), text=True,
+                          stdout=subprocess.PIPE) as receiver:
+        assert receiver.stdout.readline() == "up\n"
+        bare_lab.on(source, "python3", "-c", send)
+        rate = float(receiver.stdout.readline())
+    bare_lab.shape("none")
+    assert 85e6 < rate < 105e6
+
+
+def test_a_guest_rolled_back_is_found_out(bare_lab):
+    bare_lab.reset("web")
+    bare_lab.virsh("h2", "save", "web", "/srv/godwit/shared/web.save")
+    for _ in range(2):      # the second time it repeats what it did after the first
+        heard = bare_lab.witness("web")["received"]
+        bare_lab.virsh("h2", "restore", "/srv/godwit/shared/web.save")
+        wait_until(lambda n=heard: bare_lab.witness("web")["received"] > n + 50, "the guest is heard")
+        bare_lab.virsh("h2", "destroy", "web")
+    result = bare_lab.witness("web")
+    assert not result["ok"] and result["doubled"] > 30
+
+
+def test_a_lost_write_is_found_out(bare_lab):
+    made = bare_lab.vm("ledger", on="h1")
+    wait_until(lambda: bare_lab.witness("ledger", disk=True)["fsynced_reported"] > 5, "it has synced")
+    bare_lab.virsh("h1", "destroy", "ledger")
+    assert bare_lab.witness("ledger", disk=True)["fsynced_missing"] == 0
+    with open(made["witness_disk"], "r+b") as disk:
+        disk.seek(1024 * 1024 + 3 * 512)    # the slot of the third write
+        disk.write(bytes(512))
+    result = bare_lab.witness("ledger", disk=True)
+    assert result["fsynced_missing"] == 1 and not result["ok"]
+    bare_lab.destroy("ledger")
+    assert not os.path.exists(made["witness_disk"])
+
+
+def test_any_domain_xml_can_be_used(bare_lab, tmp_path):
+    xml = tmp_path / "any.xml"
+    xml.write_text("<domain type='qemu'><name>x</name><memory unit='MiB'>64</memory>"
+                   "<os><type machine='q35'>hvm</type></os><description>mine</description></domain>")
+    bare_lab.vm("given", xml=xml, on="h2")
+    assert "<description>mine" in bare_lab.virsh("h2", "dumpxml", "given")
+    assert bare_lab.running_on("given") == ["h2"]
+    bare_lab.destroy("given")
+    assert "given" not in bare_lab.virsh("h2", "list", "--all", "--name")
+    xml.write_text("<domain>")
+    done = bare_lab.run("vm", "broken", "--xml", xml, check=False)
+    assert done.returncode == 2 and "can't be read" in done.stderr
+
+
+def test_clear_errors(bare_lab):
+    bare_lab.vm("there", no_start=True)
+    for words, says in [(["vm", "there"], "already"), (["vm", "new", "--on", "h7"], "no host 'h7'"),
+                        (["probe", "ghost", "--seconds", "1"], "no VM 'ghost'"),
+                        (["cut", "h9", "--seconds", "1"], "no host 'h9'"),
+                        (["godwit", "kill", "h1"], "--bare"), (["up", "--bare"], "up already")]:
+        done = bare_lab.run(*words, check=False)
+        assert done.returncode in (1, 2) and says in done.stderr, words
+        assert "Traceback" not in done.stderr
+    bare_lab.destroy("there")
+
+
+def test_iscsi_disk_moves_over_one_link(make_lab):
+    lab = make_lab(bare=True, storage="iscsi", one_link=True, link="1gbit")
+    lab.vm("db")
+    assert "protocol='iscsi'" in lab.virsh("h1", "dumpxml", "db")
+    lab.move("db", "h2")
+    wait_until(lambda: lab.witness("db")["places"].get("h2", 0) > 50, "it is heard from h2")
+    lab.assert_intact("db", "h2")
+    lab.down()
+
+
+def test_confined_guest_is_not_root(make_lab):
+    lab = make_lab(bare=True, confined=True)
+    lab.vm("jailed")
+    lab.move("jailed", "h2")
+    uid = lab.on("h2", "sh", "-c", "stat -c %u /proc/$(cat /run/libvirt/qemu/jailed.pid)").strip()
+    assert uid == lab.on("h2", "id", "-u", "libvirt-qemu").strip() != "0"
+    wait_until(lambda: lab.witness("jailed")["places"].get("h2", 0) > 20, "it is heard from h2")
+    lab.assert_intact("jailed", "h2")
+    lab.down()
+
+
+# Endings
+
+def test_down_after_kill_9_of_the_holder_leaves_nothing(make_lab):
+    before = machine()
+    lab = make_lab(bare=True)
+    other = make_lab(bare=True)         # two labs side by side
+    lab.vm("doomed", no_start=True)
+    lab.virsh("h1", "start", "doomed")
+    pid = holder(lab)
+    members = pidns_members(pid)
+    assert len(members) > 5
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{m}") for m in members), "all have ended")
+    assert not processes_of(lab)
+    assert "not up" in lab.run("status", check=False).stderr
+    assert other.on("h1", "hostname").strip() == "h1"
+    lab.down()
+    assert not os.path.exists(lab.folder) and machine() == before
+    assert "no lab" in lab.down().stderr        # again: nothing happens
+    other.down()
+
+
+@pytest.mark.parametrize("moment", ["holder.json", "logs/lab.log", "logs/h2-libvirtd.log"])
+def test_up_killed_at_any_moment_takes_all_with_it(moment):
+    lab = Lab(f"t{os.getpid()}-k")
+    with subprocess.Popen(lab.command("up", "--bare"), stderr=subprocess.DEVNULL) as starting:
+        wait_until(lambda: os.path.exists(f"{lab.folder}/{moment}"), f"{moment} is there", every=0.001)
+        starting.kill()
+    wait_until(lambda: not processes_of(lab), "all have ended")
+    lab.down()
+    assert not os.path.exists(lab.folder)
+
+
+def test_up_that_fails_takes_itself_down(tmp_path):
+    lab = Lab(f"t{os.getpid()}-f")
+    done = lab.run("up", check=False, env={**os.environ, "GODWIT_BUILD": str(tmp_path)})
+    assert done.returncode == 1 and "--bare" in done.stderr
+    for name in ["godwit", "godwitd", "godwit-manager", "godwit-flyway"]:
+        (tmp_path / name).write_text("#!/bin/sh\necho no good >&2\nexit 3\n")
+        (tmp_path / name).chmod(0o755)
+    done = lab.run("up", check=False, env={**os.environ, "GODWIT_BUILD": str(tmp_path)})
+    assert done.returncode == 1 and "status 3" in done.stderr and "no good" in done.stderr
+    assert not processes_of(lab) and not os.path.exists(lab.folder)
+
+
+# The relay that leads to the manager
+
+def test_relay_passes_both_ways():
+    listener = socket.create_server(("127.0.0.1", 0))
+    echo = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with echo.accept()[0] as peer:
+            while data := peer.recv(65536):
+                peer.sendall(data)
+
+    threading.Thread(target=serve, daemon=True).start()
+    relay = subprocess.Popen(
+        [sys.executable, os.path.join(CHECKOUT, "lab/godwitlab/relay.py"), str(listener.fileno()),
+         "127.0.0.1", str(echo.getsockname()[1])], pass_fds=[listener.fileno()])
+    try:
+        with socket.create_connection(listener.getsockname(), timeout=10) as client:
+            client.sendall(b"x" * 300_000)
+            client.shutdown(socket.SHUT_WR)
+            received = b""
+            while data := client.recv(65536):
+                received += data
+        assert received == b"x" * 300_000
+    finally:
+        relay.kill()
+        relay.wait()

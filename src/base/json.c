@@ -18,8 +18,9 @@
 
 #include "base/error.h"
 
-#define NUMBER_CHARS_MAX 400 /* the longest finite double written without exponent has 309 digits  \
-                              */
+#define NUMBER_CHARS_MAX                                                                           \
+    400 /* the longest finite double written without exponent has 309 digits                       \
+         */
 
 typedef struct {
     const char *start, *at, *end;
@@ -337,8 +338,133 @@ json_parse_limited(const char *text, gsize length, GError **error)
     return g_steal_pointer(&node);
 }
 
+/* ---- writing -----------------------------------------------------------------------------------
+ */
+
+static void write_node(GString *out, JsonNode *node, gboolean pretty, guint depth);
+
+static void
+write_string(GString *out, const char *text)
+{
+    if (text == NULL) { /* json-glib lets a string be none */
+        g_string_append(out, "null");
+        return;
+    }
+    static const char names[] = "\"\\bfnrt", values[] = "\"\\\b\f\n\r\t";
+    g_string_append_c(out, '"');
+    for (const char *c = text; *c != '\0'; c++) {
+        const char *value = strchr(values, *c);
+        if (value != NULL)
+            g_string_append_printf(out, "\\%c", names[value - values]);
+        else if (g_ascii_iscntrl(*c))
+            g_string_append_printf(out, "\\u%04x", (guint)(guchar)*c);
+        else
+            g_string_append_c(out, *c);
+    }
+    g_string_append_c(out, '"');
+}
+
+/* The shortest of 15 and 17 digits that reads as the same number; always seen to be no integer. */
+static void
+write_double(GString *out, double value)
+{
+    char text[G_ASCII_DTOSTR_BUF_SIZE];
+    g_assert(isfinite(value));
+    g_ascii_formatd(text, sizeof text, "%.15g", value);
+    double back = g_ascii_strtod(text, NULL);
+    if (isless(back, value) || isgreater(back, value))
+        g_ascii_formatd(text, sizeof text, "%.17g", value);
+    g_string_append(out, text);
+    if (strpbrk(text, ".e") == NULL)
+        g_string_append(out, ".0");
+}
+
+static void
+write_value(GString *out, JsonNode *node)
+{
+    switch (json_node_get_value_type(node)) {
+    case G_TYPE_STRING:
+        write_string(out, json_node_get_string(node));
+        return;
+    case G_TYPE_BOOLEAN:
+        g_string_append(out, json_node_get_boolean(node) ? "true" : "false");
+        return;
+    case G_TYPE_INT64:
+        g_string_append_printf(out, "%" G_GINT64_FORMAT, json_node_get_int(node));
+        return;
+    default:
+        write_double(out, json_node_get_double(node));
+    }
+}
+
+static void
+write_line_start(GString *out, gboolean pretty, guint depth)
+{
+    if (pretty)
+        g_string_append_printf(out, "\n%*s", (int)(2 * depth), "");
+}
+
+static void
+write_array(GString *out, JsonArray *array, gboolean pretty, guint depth)
+{
+    guint n = json_array_get_length(array);
+    g_string_append_c(out, '[');
+    for (guint i = 0; i < n; i++) {
+        if (i > 0)
+            g_string_append_c(out, ',');
+        write_line_start(out, pretty, depth + 1);
+        write_node(out, json_array_get_element(array, i), pretty, depth + 1);
+    }
+    if (n > 0)
+        write_line_start(out, pretty, depth);
+    g_string_append_c(out, ']');
+}
+
+static void
+write_object(GString *out, JsonObject *object, gboolean pretty, guint depth)
+{
+    JsonObjectIter iter;
+    const char *name;
+    JsonNode *member;
+    gboolean any = FALSE;
+    g_string_append_c(out, '{');
+    json_object_iter_init_ordered(&iter, object);
+    while (json_object_iter_next_ordered(&iter, &name, &member)) {
+        if (any)
+            g_string_append_c(out, ',');
+        any = TRUE;
+        write_line_start(out, pretty, depth + 1);
+        write_string(out, name);
+        g_string_append(out, pretty ? ": " : ":");
+        write_node(out, member, pretty, depth + 1);
+    }
+    if (any)
+        write_line_start(out, pretty, depth);
+    g_string_append_c(out, '}');
+}
+
+static void
+write_node(GString *out, JsonNode *node, gboolean pretty, guint depth)
+{
+    switch (json_node_get_node_type(node)) {
+    case JSON_NODE_OBJECT:
+        write_object(out, json_node_get_object(node), pretty, depth);
+        return;
+    case JSON_NODE_ARRAY:
+        write_array(out, json_node_get_array(node), pretty, depth);
+        return;
+    case JSON_NODE_NULL:
+        g_string_append(out, "null");
+        return;
+    case JSON_NODE_VALUE:
+        write_value(out, node);
+    }
+}
+
 char *
 json_text(JsonNode *node, gboolean pretty)
 {
-    return json_to_string(node, pretty);
+    GString *out = g_string_new(NULL);
+    write_node(out, node, pretty, 0);
+    return g_string_free(out, FALSE);
 }

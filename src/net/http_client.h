@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gio/gio.h>
+#include <json-glib/json-glib.h>
 #include "base/error.h"
 #include "net/identity.h"
 #include "net/sse.h"
@@ -18,11 +19,12 @@ typedef struct {
     const char *ca_pem;        /* NULL only for http_client_fetch_ca */
     const Identity *identity;  /* client certificate, or NULL; copied */
     const char *token;         /* bearer, or NULL */
-    IdentityName expect;       /* role NONE: anyone of the cluster */
+    IdentityName expect;       /* role NONE: anyone of the cluster; uuid "": anyone of that role */
     guint timeout_s;           /* whole request; 0 = 30 */
 } HttpClientConfig;
 
 HttpClient *http_client_new(const HttpClientConfig *config, GError **error);
+/** Cancels what is under way; its callbacks still come (CANCELLED), from the main context. */
 void http_client_free(HttpClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(HttpClient, http_client_free)
 

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of godwitd.conf's keys, and what follows from their values.
+ *
+ * Addresses: others connect to `advertise`; where it isn't set, to the address that the agent
+ * listens on; where that is a wildcard, to the address that join found and stored. The migration
+ * addresses default to the same. Listening on a wildcard is never told to a peer.
+ */
+#include "host/agent_config.h"
+
+#include <gio/gio.h>
+
+#include "base/error.h"
+
+const ConfigKey agent_config_keys[] = {
+    { "godwitd", "state_dir", CONFIG_STRING, "/var/lib/godwit", 0, 0,
+      "Folder for the host's identity and the journals and reports of its migrations." },
+    { "godwitd", "run_dir", CONFIG_STRING, "/run/godwit", 0, 0,
+      "Folder for sockets; must not be cleared while migrations run." },
+    { "godwitd", "memory_headroom", CONFIG_BYTES, "256M", 0, G_GINT64_CONSTANT(1) << 50,
+      "Memory that incoming VMs never get." },
+    { "control", "address", CONFIG_STRING, "0.0.0.0", 0, 0,
+      "IP address on which the manager and other agents are answered." },
+    { "control", "port", CONFIG_INT, "16570", 1, 65535, "TCP port for the same." },
+    { "control", "advertise", CONFIG_STRING, NULL, 0, 0,
+      "Address or name that others connect to; unset: the address above, or the one found at "
+      "join." },
+    { "migration", "addresses", CONFIG_STRINGS, NULL, 0, 0,
+      "IP addresses on which migrations arrive, in order of preference; unset: as for control." },
+    { "migration", "port", CONFIG_INT, "16571", 1, 65535, "TCP port for migrations." },
+    { "migration", "max_outgoing", CONFIG_INT, "4", 1, 64, "VMs that may leave at the same time." },
+    { "migration", "max_incoming", CONFIG_INT, "4", 1, 64,
+      "VMs that may arrive at the same time." },
+    { "libvirt", "uri", CONFIG_STRING, NULL, 0, 0,
+      "libvirt connection; unset: qemu:///system, by libvirtd's or virtqemud's socket." },
+    { "flyway", "user", CONFIG_STRING, "godwit-flyway", 0, 0,
+      "System user without rights as whom the migration workers run." },
+    { "flyway", "program", CONFIG_STRING, GODWIT_LIBEXEC_DIR "/godwit/godwit-flyway", 0, 0,
+      "The worker program." },
+    { "log", "level", CONFIG_STRING, "info", 0, 0, "warning, info or debug." },
+    { NULL },
+};
+
+gboolean
+address_is_wildcard(const char *address)
+{
+    g_autoptr(GInetAddress) parsed = g_inet_address_new_from_string(address);
+    return parsed && g_inet_address_get_is_any(parsed);
+}
+
+static gboolean
+refuse(GError **error, const char *key, const char *value, const char *what)
+{
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "godwitd.conf: %s = %s: %s", key, value,
+                what);
+    return FALSE;
+}
+
+static gboolean
+check_path(const char *key, const char *value, GError **error)
+{
+    return g_path_is_absolute(value) || refuse(error, key, value, "expected an absolute path");
+}
+
+static gboolean
+check_values(AgentConfig *self, GError **error)
+{
+    if (!check_path("[godwitd] state_dir", self->state_dir, error) ||
+        !check_path("[godwitd] run_dir", self->run_dir, error) ||
+        !check_path("[flyway] program", self->flyway_program, error))
+        return FALSE;
+    if (!g_hostname_is_ip_address(self->control_address))
+        return refuse(error, "[control] address", self->control_address,
+                      "expected an IP address of this host, or 0.0.0.0 or :: for all");
+    if (self->advertise && address_is_wildcard(self->advertise))
+        return refuse(error, "[control] advertise", self->advertise,
+                      "expected the one address or name that other machines use for this host");
+    for (const char *const *address = self->migration_listen; *address; address++)
+        if (!g_hostname_is_ip_address(*address))
+            return refuse(error, "[migration] addresses", *address,
+                          "expected IP addresses of this host, separated by commas");
+    if (!*self->flyway_user)
+        return refuse(error, "[flyway] user", "", "expected the name of a system user");
+    const char *level = config_string(self->file, "log", "level");
+    if (!log_level_parse(level, &self->log_level))
+        return refuse(error, "[log] level", level, "expected warning, info or debug");
+    return TRUE;
+}
+
+/* What is told to peers: the listening addresses, each wildcard replaced by the advertised address.
+ */
+static void
+derive_addresses(AgentConfig *self)
+{
+    g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
+    gboolean advertised = FALSE;
+    for (const char *const *address = self->migration_listen; *address; address++) {
+        if (!address_is_wildcard(*address))
+            g_strv_builder_add(builder, *address);
+        else if (self->advertise && !advertised) {
+            g_strv_builder_add(builder, self->advertise);
+            advertised = TRUE;
+        }
+    }
+    g_strfreev(self->migration_addresses);
+    self->migration_addresses = g_strv_builder_end(builder);
+}
+
+AgentConfig *
+agent_config_of(Config *file, GError **error)
+{
+    g_autoptr(AgentConfig) self = g_new0(AgentConfig, 1);
+    self->file = file;
+    self->state_dir = config_string(file, "godwitd", "state_dir");
+    self->run_dir = config_string(file, "godwitd", "run_dir");
+    self->identity_dir = g_build_filename(self->state_dir, "identity", NULL);
+    self->memory_headroom_bytes = config_int(file, "godwitd", "memory_headroom");
+    self->control_address = config_string(file, "control", "address");
+    self->control_port = config_int(file, "control", "port");
+    self->advertise = g_strdup(config_string(file, "control", "advertise"));
+    self->migration_listen = config_strings(file, "migration", "addresses");
+    self->migration_port = config_int(file, "migration", "port");
+    self->max_outgoing = config_int(file, "migration", "max_outgoing");
+    self->max_incoming = config_int(file, "migration", "max_incoming");
+    self->libvirt_uri = config_string(file, "libvirt", "uri");
+    self->flyway_user = config_string(file, "flyway", "user");
+    self->flyway_program = config_string(file, "flyway", "program");
+    if (!self->migration_listen[0])
+        self->migration_listen = self->control_listen;
+    self->control_listen[0] = self->control_address;
+    if (!check_values(self, error))
+        return NULL;
+    if (!self->advertise && !address_is_wildcard(self->control_address))
+        self->advertise = g_strdup(self->control_address);
+    derive_addresses(self);
+    return g_steal_pointer(&self);
+}
+
+AgentConfig *
+agent_config_load(const char *path, gboolean required, GError **error)
+{
+    Config *file = config_load(path, agent_config_keys, required, error);
+    return file ? agent_config_of(file, error) : NULL;
+}
+
+void
+agent_config_free(AgentConfig *self)
+{
+    if (!self)
+        return;
+    config_free(self->file);
+    g_free(self->identity_dir);
+    g_free(self->advertise);
+    g_strfreev(self->migration_addresses);
+    g_free(self);
+}
+
+void
+agent_config_adopt(AgentConfig *self, const Joined *joined)
+{
+    if (self->advertise || !joined->control_address)
+        return;
+    self->advertise = g_strdup(joined->control_address);
+    derive_addresses(self);
+}

@@ -14,9 +14,11 @@ The holder ends when the server ends; then the kernel kills all that is left, an
 and mounts go with them. Until the lab is ready, `lab up` holds the other end of the server's standard input:
 if that closes early, the server ends. So whatever is killed, whenever: all of it or none of it is there.
 """
+import contextlib
 import ctypes
 import json
 import os
+import shutil
 import stat
 import sys
 
@@ -71,6 +73,10 @@ def _devices():
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         os.mknod(path, stat.S_IFCHR | stat.S_IMODE(node.st_mode), node.st_rdev)
     os.umask(0o022)
+    if "kvm" in nodes:      # as udev leaves it: confined QEMU is in the group kvm
+        os.chmod("/dev/kvm", 0o660)
+        with contextlib.suppress(LookupError):
+            shutil.chown("/dev/kvm", "root", "kvm")
     for name, kind, data in [("pts", "devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5"),
                              ("shm", "tmpfs", "mode=1777"), ("mqueue", "mqueue", None)]:
         os.mkdir(os.path.join("/dev", name))

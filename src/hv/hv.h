@@ -36,6 +36,7 @@ typedef struct {
     gint64 total_bytes, processed_bytes, remaining_bytes; /* memory */
     gint64 rate_bps, dirty_bps; /* bytes per second; 0 = unknown */
     gint64 pass;
+    gint64 pages_normal, pages_zero; /* sent so far (VIR_DOMAIN_JOB_MEMORY_NORMAL, _CONSTANT) */
     gint64 downtime_ms; /* QEMU's expectation, 0 = unknown */
 } HvJob;
 

@@ -24,6 +24,8 @@ typedef struct {
     const char *state_dir;    /* journals and reports: state_dir/migrations */
     const char *run_dir;      /* sockets: run_dir/migration/ID */
     const char *flyway_program, *flyway_user;
+    const char *control_address;            /* where other agents reach ours */
+    guint control_port;
     const char *const *migration_addresses; /* ours */
     guint migration_port;
     guint max_outgoing, max_incoming;       /* at once */

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The stages of the source side; see source.c for the theory of operation. */
+#include "motion/source_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fd.h"
+#include "preflight/preflight.h"
+
+#define CONNECT_SECONDS 5
+#define CLOCK_SAMPLES 5
+#define PROGRESS_MS 500
+#define WORKER_END_MS 5000
+
+static Hv *
+hv_of(Source *source)
+{
+    return source->motion->config.hv;
+}
+
+/* ---- admit ---- */
+
+static gboolean
+note_vm(Source *source, GError **error)
+{
+    JsonNode *detail = json_node_new(JSON_NODE_OBJECT);
+
+    json_node_take_object(detail, json_object_new());
+    json_object_set_member(json_node_get_object(detail), "vm", record_to_json(&vm_type, source->vm));
+    return journal_write(source->runner.journal, "admit", "note", detail, error);
+}
+
+static gboolean
+run_admit(gpointer self, GError **error)
+{
+    Source *source = self;
+    Hv *hv = hv_of(source);
+    HvJob job = { 0 };
+    PreflightInput input = { 0 };
+    g_auto(GStrv) warnings = NULL;
+
+    source->vm = hv->ops->vm(hv, source->request->vm_uuid, error);
+    if (!source->vm)
+        return FALSE;
+    g_mutex_lock(&source->lock);
+    source->report->vm = g_strdup(source->vm->name);
+    source->report->memory_bytes = source->vm->memory_max_bytes;
+    g_mutex_unlock(&source->lock);
+    input.vm = source->vm;
+    if (!preflight_admit(&input, &warnings, error))
+        return FALSE;
+    if (hv->ops->job(hv, source->vm->uuid, &job, NULL) && job.active) {
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+                    "VM %s has another job running in libvirt (virsh domjobinfo %s); wait for it or abort it: virsh domjobabort %s",
+                    source->vm->name, source->vm->name, source->vm->name);
+        return FALSE;
+    }
+    source->host = hv->ops->host(hv, error);
+    return source->host && note_vm(source, error) && !source_cancelled(source, error);
+}
+
+/* ---- reserve ---- */
+
+static ReservationRequest *
+reservation_request(Source *source)
+{
+    ReservationRequest *request = record_new(&reservation_request_type);
+
+    request->id = g_strdup(source->request->id);
+    request->from = record_new(&peer_type);
+    request->from->uuid = g_strdup(source->motion->config.identity->name.uuid);
+    request->from->name = g_strdup(source->motion->config.host_name);
+    request->from->control_address = g_strdup(source->motion->config.control_address);
+    request->from->control_port = source->motion->config.control_port;
+    request->vm = record_copy(&vm_type, source->vm);
+    request->host = record_copy(&host_type, source->host);
+    return request;
+}
+
+static gboolean
+ask_reservation(Source *source, GError **error)
+{
+    g_autoptr(ReservationRequest) request = reservation_request(source);
+    g_autoptr(JsonNode) answer = source_call_peer(source, "POST", "/v1/incoming",
+                                                  record_to_json(&reservation_request_type, request), error);
+
+    if (!answer)
+        return FALSE;
+    source->reservation = record_from_json(&reservation_type, answer, error);
+    if (source->reservation && source->reservation->ticket && source->reservation->addresses)
+        return TRUE;
+    if (!source->reservation)
+        g_prefix_error(error, "host %s answered the reservation with what can't be read: ", source->request->to->name);
+    else
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL,
+                    "host %s gave a reservation without ticket or migration address; do both hosts run the same Godwit? godwit doctor",
+                    source->request->to->name);
+    return FALSE;
+}
+
+static int
+unix_listener(const char *path, GError **error)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    fd_auto int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path)
+        errno = ENAMETOOLONG;
+    else if (fd >= 0 && (unlink(path) == 0 || errno == ENOENT) &&
+             bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && chmod(path, 0600) == 0 && listen(fd, 4) == 0)
+        return fd_steal(&fd);
+    g_set_error(error, GODWIT_ERROR, errno == ENOSPC ? GODWIT_ERROR_NO_SPACE : GODWIT_ERROR_INTERNAL,
+                "cannot listen on %s: %s", path, g_strerror(errno));
+    return -1;
+}
+
+static void on_worker(Worker *worker, WorkerEvent event, gpointer data);
+
+static gboolean
+start_worker(Source *source, GError **error)
+{
+    const MotionConfig *config = &source->motion->config;
+    fd_auto int rpc = -1, stream = -1;
+    WorkerConfig worker = { .side = WORKER_SOURCE,
+                            .program = config->flyway_program,
+                            .user = config->flyway_user,
+                            .folder = source->folder,
+                            .id = source->request->id,
+                            .vm_uuid = source->request->vm_uuid,
+                            .self_uuid = config->identity->name.uuid,
+                            .peer_uuid = source->request->to->uuid,
+                            .ticket = source->reservation->ticket,
+                            .ticket_expires_s = source->reservation->expires_s,
+                            .identity = config->identity };
+
+    if (!motion_make_folder(source->motion, source->request->id, source->host->qemu_owner, error) ||
+        (rpc = unix_listener(source->rpc_socket, error)) < 0 ||
+        (stream = unix_listener(source->stream_socket, error)) < 0)
+        return FALSE;
+    worker.rpc_listener = rpc;
+    worker.stream_listener = stream;
+    source->worker = worker_start(&worker, source->runner.context, on_worker, source, error);
+    return source->worker != NULL;
+}
+
+static gboolean
+run_reserve(gpointer self, GError **error)
+{
+    Source *source = self;
+
+    return ask_reservation(source, error) && start_worker(source, error) && !source_cancelled(source, error);
+}
+
+static gboolean
+worker_is_over(gpointer self, GError **error)
+{
+    Source *source = self;
+    WorkerState state = worker_status(source->worker)->state;
+
+    return state == WORKER_ENDED || state == WORKER_FAILED;
+}
+
+static void
+end_worker(Source *source)
+{
+    if (source->worker) {
+        worker_end(source->worker);
+        if (!runner_wait(&source->runner, worker_is_over, WORKER_END_MS, "the flyway worker's end", NULL))
+            worker_kill(source->worker);
+        g_clear_pointer(&source->worker, worker_free);
+    }
+    motion_remove_folder(source->motion, source->request->id);
+}
+
+static void
+undo_reserve(gpointer self)
+{
+    Source *source = self;
+
+    if (source->reservation || source->recovering)
+        source_tell_runs(source);
+    end_worker(source);
+}
+
+/* ---- open ---- */
+
+static int
+connect_one(Source *source, const char *address, GError **error)
+{
+    g_autoptr(GSocketClient) client = g_socket_client_new();
+    g_autoptr(GSocketConnection) connection = NULL;
+    g_autofree char *v6 = strchr(address, ':') ? g_strdup_printf("[%s]", address) : NULL;
+    guint8 preamble[FLYWAY_PREAMBLE_SIZE];
+    GSocket *socket;
+
+    g_socket_client_set_timeout(client, CONNECT_SECONDS);
+    connection = g_socket_client_connect_to_host(client, v6 ? v6 : address, (guint16)source->reservation->port,
+                                                 source->leaving, error);
+    if (!connection)
+        return -1;
+    flyway_preamble_make(preamble, source->request->id);
+    socket = g_socket_connection_get_socket(connection);
+    if (g_socket_send(socket, (const char *)preamble, sizeof preamble, source->leaving, error) != sizeof preamble)
+        return -1;
+    return fcntl(g_socket_get_fd(socket), F_DUPFD_CLOEXEC, 3);
+}
+
+static void
+give_connection(Source *source)
+{
+    g_autoptr(GString) tried = g_string_new(NULL);
+
+    for (char **address = source->reservation ? source->reservation->addresses : NULL; address && *address; address++) {
+        g_autoptr(GError) error = NULL;
+        int fd = connect_one(source, *address, &error);
+
+        if (fd >= 0) {
+            g_autofree char *detail = g_strdup_printf("over %s port %" G_GINT64_FORMAT, *address, source->reservation->port);
+
+            source_stage_detail(source, g_steal_pointer(&detail));
+            worker_give_connection(source->worker, fd);
+            return;
+        }
+        g_string_append_printf(tried, "%s%s: %s", tried->len ? "; " : "", *address,
+                               error ? error->message : g_strerror(errno));
+    }
+    source->connection_lost = TRUE;
+    source_warn(source, g_strdup_printf("no migration address of %s could be reached on port %" G_GINT64_FORMAT
+                                        " (%s): check that network and its firewall",
+                                        source->request->to->name, source->reservation ? source->reservation->port : 0,
+                                        tried->str));
+}
+
+static void
+on_worker(Worker *worker, WorkerEvent event, gpointer data)
+{
+    Source *source = data;
+
+    if (event == WORKER_EVENT_WANT_CONNECTION)
+        give_connection(source);
+    g_mutex_lock(&source->lock);
+    source->report->wire_bytes = MAX(source->report->wire_bytes, worker_status(worker)->wire_bytes);
+    g_mutex_unlock(&source->lock);
+}
+
+/** Sets the worker's own failure, in words that say what to do. TRUE where it failed. */
+static gboolean
+worker_failure(Source *source, GError **error)
+{
+    const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
+
+    if (!status || status->state != WORKER_FAILED)
+        return FALSE;
+    if (status->error)
+        g_propagate_prefixed_error(error, g_error_copy(status->error), "the data connection to %s: ",
+                                   source->request->to->name);
+    else
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+                    "the flyway worker ended unexpectedly; see the journal of godwitd on both hosts");
+    return TRUE;
+}
+
+static gboolean
+session_open(gpointer self, GError **error)
+{
+    Source *source = self;
+
+    if (source_cancelled(source, error) || worker_failure(source, error))
+        return FALSE;
+    if (source->connection_lost) {
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE, "%s",
+                    source->report->warnings[g_strv_length(source->report->warnings) - 1]);
+        return FALSE;
+    }
+    return worker_status(source->worker)->state == WORKER_OPEN;
+}
+
+/** Relates the destination's monotonic clock to ours. Without it the pause can't be told, no more. */
+static void
+relate_clocks(Source *source)
+{
+    ClockSample samples[CLOCK_SAMPLES];
+    gsize n = 0;
+    gint64 uncertainty_us;
+
+    for (gsize i = 0; i < CLOCK_SAMPLES; i++) {
+        ClockSample *sample = &samples[n];
+        g_autoptr(JsonNode) answer = NULL;
+
+        sample->sent_us = clock_monotonic_us();
+        answer = source_call_peer(source, "GET", "/v1/clock", NULL, NULL);
+        sample->received_us = clock_monotonic_us();
+        if (!answer || !JSON_NODE_HOLDS_OBJECT(answer))
+            continue;
+        sample->peer_us = json_object_get_int_member_with_default(json_node_get_object(answer), "monotonic_us", 0);
+        n++;
+    }
+    if (n == 0)
+        return;
+    source->offset_us = clock_offset_us(samples, n, &uncertainty_us);
+    source->clock_known = TRUE;
+    if (uncertainty_us > 10 * G_TIME_SPAN_MILLISECOND)
+        source_warn(source, g_strdup_printf("the hosts' clocks could be related to %.0f ms only; so exact are pause and blackout",
+                                            (double)uncertainty_us / 1000.0));
+}
+
+static gboolean
+run_open(gpointer self, GError **error)
+{
+    Source *source = self;
+
+    if (!runner_wait(&source->runner, session_open, 0, "the data connection to be proved on both sides", error))
+        return FALSE;
+    relate_clocks(source);
+    return !source_cancelled(source, error);
+}
+
+/* ---- copy ---- */
+
+static gboolean
+wake_up(gpointer data)
+{
+    return G_SOURCE_REMOVE;
+}
+
+static gpointer
+call_main(gpointer data)
+{
+    Source *source = data;
+    Hv *hv = hv_of(source);
+
+    source->call.ok = hv->ops->migrate(hv, &source->call.how, &source->call.error);
+    g_atomic_int_set(&source->call.done, TRUE);
+    runner_post(&source->runner, wake_up, NULL, NULL);
+    return NULL;
+}
+
+static void
+set_progress(Source *source, const HvJob *job)
+{
+    MigrationProgress *progress = record_new(&migration_progress_type);
+    double net_bps = (double)(job->rate_bps - job->dirty_bps);
+
+    progress->pass = job->pass;
+    progress->done_bytes = job->processed_bytes;
+    progress->remaining_bytes = job->remaining_bytes;
+    progress->total_bytes = job->total_bytes;
+    progress->rate_bps = job->rate_bps;
+    progress->dirty_bps = job->dirty_bps;
+    progress->eta_s = net_bps > 0 ? (double)job->remaining_bytes / net_bps : -1;
+    g_mutex_lock(&source->lock);
+    migration_progress_free(source->report->progress);
+    source->report->progress = progress;
+    source->report->pages->raw = job->pages_normal;
+    source->report->pages->zero = job->pages_zero;
+    g_mutex_unlock(&source->lock);
+}
+
+static gboolean
+on_progress(gpointer data)
+{
+    Source *source = data;
+    Hv *hv = hv_of(source);
+    HvJob job = { 0 };
+
+    if (source->worker)
+        worker_refresh(source->worker);
+    if (hv->ops->job(hv, source->request->vm_uuid, &job, NULL) && job.active) {
+        set_progress(source, &job);
+        /* Tried again until libvirt's job has ended: it can't be aborted in each of its phases. */
+        if (g_atomic_int_get(&source->cancel))
+            hv->ops->job_abort(hv, source->request->vm_uuid, NULL);
+    }
+    source_publish(source);
+    return G_SOURCE_CONTINUE;
+}
+
+static void
+stop_progress(Source *source)
+{
+    if (!source->progress_timer)
+        return;
+    g_source_destroy(source->progress_timer);
+    g_clear_pointer(&source->progress_timer, g_source_unref);
+}
+
+static void
+watch_progress(Source *source)
+{
+    if (source->progress_timer)
+        return;
+    source->progress_timer = g_timeout_source_new(PROGRESS_MS);
+    g_source_set_callback(source->progress_timer, on_progress, source, NULL);
+    g_source_attach(source->progress_timer, source->runner.context);
+}
+
+static gboolean
+copied(gpointer self, GError **error)
+{
+    Source *source = self;
+
+    if (g_atomic_int_get(&source->cancel) && !source->abort_sent) {
+        source->abort_sent = TRUE;
+        hv_of(source)->ops->job_abort(hv_of(source), source->request->vm_uuid, NULL);
+    }
+    return source->suspended_us != 0 || g_atomic_int_get(&source->call.done);
+}
+
+/** Ends when the VM is stopped for the switch, or libvirt's call ended: `switch` finds out how. */
+static gboolean
+run_copy(gpointer self, GError **error)
+{
+    Source *source = self;
+    Hv *hv = hv_of(source);
+    g_autoptr(GError) local = NULL;
+
+    if (!hv->ops->set_max_downtime(hv, source->request->vm_uuid, controller_pass(&source->controller, source->vm->memory_max_bytes),
+                                   &local))
+        source_warn(source, g_strdup_printf("the downtime limit could not be set, QEMU's default holds: %s", local->message));
+    source->call.how = (HvMigrate){ .vm_uuid = source->request->vm_uuid,
+                                    .rpc_socket = source->rpc_socket,
+                                    .stream_socket = source->stream_socket,
+                                    .start_paused = TRUE };
+    watch_progress(source);
+    source->call.thread = g_thread_new("migrate", call_main, source);
+    return runner_wait(&source->runner, copied, 0, "the copy", error);
+}
+
+/* ---- switch ---- */
+
+static gboolean
+run_switch(gpointer self, GError **error)
+{
+    Source *source = self;
+    g_autoptr(GError) lost = NULL;
+    gboolean ok;
+
+    watch_progress(source); /* after a restart */
+    if (source->recovering && !source->worker)
+        source->worker = worker_attach(WORKER_SOURCE, source->folder, source->runner.context, on_worker, source, &lost);
+    ok = source_settle(source, error);
+    stop_progress(source);
+    return ok;
+}
+
+static void
+undo_switch(gpointer self)
+{
+    Source *source = self;
+
+    stop_progress(source);
+    /* What Godwit set for the move must not stay with the VM: QEMU's default, for a later virsh migrate. */
+    hv_of(source)->ops->set_max_downtime(hv_of(source), source->request->vm_uuid, 300, NULL);
+}
+
+/* ---- announce, verify ---- */
+
+static gboolean
+run_announce(gpointer self, GError **error)
+{
+    Source *source = self;
+
+    for (char **warning = source->incoming->warnings; warning && *warning; warning++)
+        source_warn(source, g_strdup_printf("%s: %s", source->request->to->name, *warning));
+    source_stage_detail(source, g_strdup_printf("%s announced the VM: %" G_GINT64_FORMAT " frames, and QEMU's own",
+                                                source->request->to->name, source->incoming->announced));
+    return TRUE;
+}
+
+static double
+since_suspended_ms(Source *source, gint64 peer_us)
+{
+    gint64 span_us = peer_us + source->offset_us - source->suspended_us;
+
+    return span_us > 0 ? (double)span_us / 1000.0 : 0;
+}
+
+static gboolean
+run_verify(gpointer self, GError **error)
+{
+    Source *source = self;
+    const Incoming *there = source->incoming;
+    const char *blackout = "not measured";
+
+    g_mutex_lock(&source->lock);
+    if (source->suspended_us && source->clock_known && there->resumed_us) {
+        source->report->pause_ms = since_suspended_ms(source, there->resumed_us);
+        if (there->first_frame_us)
+            source->report->blackout_ms = since_suspended_ms(source, there->first_frame_us);
+    }
+    g_mutex_unlock(&source->lock);
+    if (source->suspended_us && !there->first_frame_us)
+        blackout = "not measured: the VM sent nothing by itself within a second";
+    else if (source->report->blackout_ms >= 0)
+        blackout = "measured by the VM's first frame";
+    source_stage_detail(source, g_strdup_printf("runs on %s; blackout %s", source->request->to->name, blackout));
+    return TRUE;
+}
+
+/* ---- retire ---- */
+
+static gboolean
+run_retire(gpointer self, GError **error)
+{
+    Source *source = self;
+    Hv *hv = hv_of(source);
+    g_autoptr(GError) local = NULL;
+    g_autoptr(Vm) left = NULL;
+
+    if (source->worker)
+        worker_refresh(source->worker);
+    end_worker(source);
+    left = hv->ops->vm(hv, source->request->vm_uuid, NULL);
+    if (!left)
+        return TRUE;
+    /* It runs there, so what is left here is a shell: a paused process that libvirt did not end, or a definition. */
+    if (left->state == VM_RUNNING) {
+        motion_alarm(source->motion, source->request->id, left->name,
+                     g_strdup_printf("VM %s runs on %s, and libvirt says that it runs on %s too; stop the one that is wrong at once: "
+                                     "virsh destroy %s",
+                                     left->name, source->request->to->name, source->motion->config.host_name, left->name));
+        return TRUE;
+    }
+    if (!hv->ops->destroy(hv, left->uuid, TRUE, &local))
+        source_warn(source, g_strdup_printf("the old definition is still on %s: %s; remove it: virsh undefine %s",
+                                            source->motion->config.host_name, local->message, left->name));
+    return TRUE;
+}
+
+const Stage source_stages[] = {
+    { "admit", run_admit, NULL, 15, FALSE },
+    { "reserve", run_reserve, undo_reserve, 60, FALSE },
+    { "open", run_open, NULL, 30, FALSE },
+    { "copy", run_copy, NULL, 0, FALSE },
+    { "switch", run_switch, undo_switch, 0, TRUE },
+    { "announce", run_announce, NULL, 10, FALSE },
+    { "verify", run_verify, NULL, 10, FALSE },
+    { "retire", run_retire, NULL, 30, FALSE },
+};
+const gsize source_n_stages = G_N_ELEMENTS(source_stages);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hv/hv_libvirt.h"
+
+/*
+ * Theory of operation
+ *
+ * Peer to peer: the source's libvirtd itself talks to the destination's, through the unix socket
+ * that we name in dconnuri, and tells both QEMUs to use another (the migration URI). We only start
+ * it and wait, so it goes on when we die. The call blocks as long as the migration takes; libvirtd
+ * serves a connection at most max_client_requests (5) calls at a time, so each migration has a
+ * connection of its own and progress, cancel and downtime use the shared one.
+ *
+ * --unsafe is never given: libvirt checks caches and shared storage by itself, and is right.
+ *
+ * Outcomes: TRUE = libvirt confirmed the source's end. UNREACHABLE = our connection to the
+ * local libvirtd broke while it ran: the outcome is not known here. CANCELLED = aborted by
+ * job_abort (or by virsh). Else libvirt said that it failed.
+ */
+
+typedef struct {
+    virTypedParameterPtr list;
+    int n, room;
+} Params;
+
+static void
+params_clear(Params *params)
+{
+    virTypedParamsFree(params->list, params->n);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Params, params_clear)
+
+static unsigned int
+flags_of(virDomainPtr domain, const HvMigrate *how)
+{
+    unsigned int flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_ABORT_ON_ERROR;
+
+    if (how->start_paused)
+        flags |= VIR_MIGRATE_PAUSED;
+    /* A transient VM stays one: it has no definition that could move. */
+    if (virDomainIsPersistent(domain) == 1)
+        flags |= VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE;
+    return flags;
+}
+
+gboolean
+hv_libvirt_migrate(Hv *hv, const HvMigrate *how, GError **error)
+{
+    HvLibvirt *self = (HvLibvirt *)hv;
+    g_autofree char *destination = hv_libvirt_uri_of_socket(how->rpc_socket);
+    g_autofree char *stream = g_strconcat("unix://", how->stream_socket, NULL);
+    g_auto(Params) params = { 0 };
+    g_autoptr(virConnect) conn = hv_libvirt_connection_open_another(self->connection, error);
+
+    if (!conn)
+        return FALSE;
+    g_autoptr(virDomain) domain = virDomainLookupByUUIDString(conn, how->vm_uuid);
+    if (!domain) {
+        hv_libvirt_set_error(error, conn, "can't migrate VM %s", how->vm_uuid);
+        return FALSE;
+    }
+    if (virTypedParamsAddString(&params.list, &params.n, &params.room, VIR_MIGRATE_PARAM_URI,
+                                stream) < 0 ||
+        virDomainMigrateToURI3(domain, destination, params.list, (unsigned int)params.n,
+                               flags_of(domain, how)) < 0) {
+        hv_libvirt_set_error(error, conn, "can't migrate VM %s", virDomainGetName(domain));
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gint64
+param_get(const Params *params, const char *name)
+{
+    unsigned long long value = 0;
+
+    virTypedParamsGetULLong(params->list, params->n, name, &value);
+    return (gint64)MIN(value, (unsigned long long)G_MAXINT64);
+}
+
+gboolean
+hv_libvirt_job(Hv *hv, const char *uuid, HvJob *job, GError **error)
+{
+    HvLibvirt *self = (HvLibvirt *)hv;
+    g_autoptr(virDomain) domain = hv_libvirt_connection_domain(self->connection, uuid, error);
+    g_auto(Params) params = { 0 };
+    int type, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
+
+    *job = (HvJob){ 0 };
+    if (!domain)
+        return FALSE;
+    if (virDomainGetJobStats(domain, &type, &params.list, &params.n, 0) < 0) {
+        hv_libvirt_set_error(error, virDomainGetConnect(domain),
+                             "can't read the progress of VM %s's migration", uuid);
+        return FALSE;
+    }
+    virTypedParamsGetInt(params.list, params.n, VIR_DOMAIN_JOB_OPERATION, &operation);
+    if ((type != VIR_DOMAIN_JOB_BOUNDED && type != VIR_DOMAIN_JOB_UNBOUNDED) ||
+        operation != VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
+        return TRUE;
+    job->active = TRUE;
+    job->total_bytes = param_get(&params, VIR_DOMAIN_JOB_MEMORY_TOTAL);
+    job->processed_bytes = param_get(&params, VIR_DOMAIN_JOB_MEMORY_PROCESSED);
+    job->remaining_bytes = param_get(&params, VIR_DOMAIN_JOB_MEMORY_REMAINING);
+    job->rate_bps = param_get(&params, VIR_DOMAIN_JOB_MEMORY_BPS);
+    job->dirty_bps = param_get(&params, VIR_DOMAIN_JOB_MEMORY_DIRTY_RATE) * /* pages per second */
+                     param_get(&params, VIR_DOMAIN_JOB_MEMORY_PAGE_SIZE);
+    job->pass = param_get(&params, VIR_DOMAIN_JOB_MEMORY_ITERATION);
+    job->downtime_ms = param_get(&params, VIR_DOMAIN_JOB_DOWNTIME);
+    return TRUE;
+}
+
+gboolean
+hv_libvirt_job_abort(Hv *hv, const char *uuid, GError **error)
+{
+    HvLibvirt *self = (HvLibvirt *)hv;
+    g_autoptr(virDomain) domain = hv_libvirt_connection_domain(self->connection, uuid, error);
+
+    if (!domain)
+        return FALSE;
+    if (virDomainAbortJob(domain) == 0)
+        return TRUE;
+    hv_libvirt_set_error(error, virDomainGetConnect(domain), "can't cancel VM %s's migration",
+                         uuid);
+    return FALSE;
+}
+
+gboolean
+hv_libvirt_set_max_downtime(Hv *hv, const char *uuid, gint64 ms, GError **error)
+{
+    HvLibvirt *self = (HvLibvirt *)hv;
+    g_autoptr(virDomain) domain = hv_libvirt_connection_domain(self->connection, uuid, error);
+
+    if (!domain)
+        return FALSE;
+    if (virDomainMigrateSetMaxDowntime(domain, (unsigned long long)MAX(ms, 1), 0) == 0)
+        return TRUE;
+    hv_libvirt_set_error(error, virDomainGetConnect(domain),
+                         "can't set VM %s's downtime limit to %" G_GINT64_FORMAT " ms", uuid, ms);
+    return FALSE;
+}

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin wrapper: Meson builds, tools/ holds what the targets do.
+BUILD ?= build
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+all: build
+
+build: $(BUILD)/build.ninja
+	meson compile -C $(BUILD)
+	ln -sf src/cli/godwit src/host/godwitd src/manager/godwit-manager src/flyway/godwit-flyway $(BUILD)/
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "meson is missing: run tools/setup build (needs root or sudo)" >&2; exit 1; }
+	meson setup $(BUILD)
+
+# A VM moves between two hosts, before your eyes. KEEP=1 leaves the lab running.
+demo:
+	tools/setup build lab
+	$(MAKE) build
+	$(AS_ROOT) env KEEP=$(KEEP) tools/demo
+
+# All tests. The last line is "N passed, N failed".
+check:
+	tools/setup build lab check
+	$(AS_ROOT) tools/check $(ARGS)
+
+# Moves in a row beside virsh migrate; see bench/README.md.
+bench:
+	tools/setup build lab
+	$(MAKE) build
+	$(AS_ROOT) bench/moves $(ARGS)
+
+install: build
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all build demo check bench install clean

@@ -69,7 +69,7 @@ def build_dir():
 
 
 def clean_env(extra=None):
-    """Environment of whatever runs in the lab: English messages, no settings of the user's shell."""
+    """Environment of what runs in the lab: English messages, nothing of the user's shell."""
     env = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root",
            "TERM": os.environ.get("TERM", "dumb")}
     env.update(extra or {})

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from . import client, guest, holder, move, services, witness
+from . import client, godwit, guest, holder, move, services, witness
 from .base import HOLDER_WORD, Lab, LabError, Usage, build_dir, clean_env, read_file, write_file
 from .network import HOSTS_MAX, parse_rate
 
@@ -161,7 +161,8 @@ def do_logs(lab, args):
     """lab logs"""
     client.must_be_up(lab)
     folder = lab.path("logs")
-    names = sorted(n for n in os.listdir(folder) if not args.place or n.startswith(args.place + "-"))
+    names = sorted(n for n in os.listdir(folder)
+                   if not args.place or n.startswith(args.place + "-"))
     if not names:
         raise Usage(f"no logs of '{args.place}': there are {', '.join(sorted(os.listdir(folder)))}")
     for name in names:
@@ -173,8 +174,8 @@ def do_logs(lab, args):
 def _godwit_env(lab):
     token = read_file(lab.path("token"))
     return {} if token is None else {
-        "GODWIT_URL": "https://10.77.0.2:8443", "GODWIT_TOKEN": token, "GODWIT_CA": lab.path("ca.pem"),
-        "PATH": f"/srv/godwit/bin:{clean_env()['PATH']}"}
+        "GODWIT_URL": godwit.URL, "GODWIT_TOKEN": token, "GODWIT_CA": lab.path("ca.pem"),
+        "PATH": f"{godwit.BIN}:{clean_env()['PATH']}"}
 
 
 def do_env(lab, _args):
@@ -222,7 +223,8 @@ VERBS = {
              help="memory to dirty, half of it random (0)"),
         _arg("--dirty-set", type=_between(1, 65536), metavar="MB",
              help="memory that --dirty goes round in (two seconds' worth)"),
-        _arg("--xml", metavar="FILE", help="this domain XML instead of an image; its name becomes NAME"),
+        _arg("--xml", metavar="FILE",
+             help="this domain XML instead of an image; its name becomes NAME"),
         _arg("--no-start", action="store_true", help="define it only"),
     ]),
     "destroy": (do_destroy, "end a VM wherever it is and remove its disks", [VM]),
@@ -237,7 +239,8 @@ VERBS = {
         VM,
         _arg("--since-start", action="store_true", help="also what was before the last --reset"),
         _arg("--reset", action="store_true", help="count from now on; prints nothing"),
-        _arg("--disk", action="store_true", help="also look on the disk for what the guest had synced"),
+        _arg("--disk", action="store_true",
+             help="also look on the disk for what the guest had synced"),
     ]),
     "shape": (do_shape, "limit the migration uplinks from now on", [
         _arg("rate", type=_rate, metavar="RATE", help="such as 1gbit, or none")]),
@@ -260,7 +263,8 @@ VERBS = {
         VM,
         _arg("--to", required=True, metavar="HOST"),
         _arg("--with", choices=["virsh"], default="virsh", dest="tool", help="(virsh)"),
-        _arg("--flags", metavar="'FLAGS'", help=f"flags of virsh migrate ({' '.join(move.FLAGS)})")]),
+        _arg("--flags", metavar="'FLAGS'",
+             help=f"flags of virsh migrate ({' '.join(move.FLAGS)})")]),
     "status": (do_status, "everything about the lab", []),
     "env": (do_env, "shell commands that let godwit reach the lab's manager", []),
     "logs": (do_logs, "print the logs of a place, or all", [

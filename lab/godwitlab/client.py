@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The side of the lab that the user's process runs: starting and ending a lab, asking its server."""
+"""The part that the user's process runs: starting and ending a lab, asking its server."""
 import json
 import os
 import secrets
@@ -10,13 +10,15 @@ import socket
 import sys
 
 from . import guest, holder
-from .base import (CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, HOLDER_WORD, LAB_DIR, LabError,
-                   Usage, boot_id, build_dir, cache_dir, clean_env, holder_pid, locked, read_file,
-                   start_time, unshare)
+from .base import (CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, HOLDER_WORD, LAB_DIR,
+                   LabError, Usage, boot_id, build_dir, cache_dir, clean_env, holder_pid,
+                   locked, read_file, start_time, unshare)
 from .godwit import check_programs
 
 DOWN_WITHIN_MS = 30_000
-FOLDERS = ["logs", "places", "shared", "san", "boot", "vms", "witness", "private"]
+# Those that others than root must get into are seen in the lab by their mounts under /srv/godwit.
+FOLDERS = {"logs": 0o700, "places": 0o700, "shared": 0o755, "san": 0o700, "boot": 0o755,
+           "vms": 0o700, "witness": 0o700, "private": 0o700}
 
 
 def say(text):
@@ -61,11 +63,11 @@ def up(lab, options):
 
 
 def _make_folders(lab):
-    os.mkdir(lab.dir, 0o755)
-    os.chmod(lab.dir, 0o755)
-    for name in FOLDERS:
+    os.mkdir(lab.dir, 0o711)
+    os.chmod(lab.dir, 0o711)        # the CA's certificate is for any user
+    for name, mode in FOLDERS.items():
         os.mkdir(lab.path(name))
-        os.chmod(lab.path(name), 0o755)
+        os.chmod(lab.path(name), mode)
     boot = lab.path("boot", "tiny")
     os.mkdir(boot, 0o755)
     for source, name in zip(guest.tiny(), ["vmlinuz", "initrd"]):
@@ -89,7 +91,8 @@ def _start(lab, options):
         words = answer.read().split(maxsplit=1)
     os.waitpid(helper, 0)
     if not words or words[0] != "pid":
-        raise LabError(words[1].strip() if words else "the lab's first process could not be started")
+        raise LabError(words[1].strip() if words
+                       else "the lab's first process could not be started")
     pid = int(words[1])
     holder.note(lab, pid, marker, start_time(pid), boot_id())
     with os.fdopen(hold_write, "w") as hold, os.fdopen(tell_read) as tell:
@@ -177,8 +180,8 @@ def ask(lab, verb, **fields):
         try:
             connection.connect(lab.socket)
         except OSError as error:
-            raise LabError(f"the lab '{lab.name}' is up but not ready ({error.strerror}): is another"
-                           " 'lab/lab up' still at work?") from None
+            raise LabError(f"the lab '{lab.name}' is up but not ready ({error.strerror}): is"
+                           " another 'lab/lab up' still at work?") from None
         with connection.makefile("rw", encoding="utf-8") as stream:
             stream.write(json.dumps({"verb": verb, **fields}) + "\n")
             stream.flush()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Godwit in the lab: the manager, a godwitd on each host, and how they get to know each other.
 
-The programs are seen in the lab at /srv/godwit/bin, wherever they were built, so that an unprivileged
-worker can be started from a checkout nobody else may enter.
+The programs are seen in the lab at /srv/godwit/bin, wherever they were built, so that an
+unprivileged worker can be started from a checkout nobody else may enter.
 """
 import json
 import os
@@ -90,17 +90,11 @@ class Manager(Place):
     def _healthy(self):
         """Listening with a CA in place: the certificate is made before the port is opened."""
         source = self.lab.host_dir("manager", "lib-godwit-manager", "ca.pem")
-        if not os.path.exists(source):
-            return False
-        if f":{PORT:04X}" not in self._listening():
+        if not os.path.exists(source) or not self.listens(PORT):
             return False
         shutil.copy(source, self.ca_file)
         os.chmod(self.ca_file, 0o644)
         return True
-
-    def _listening(self):
-        lines = self.run("cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()
-        return " ".join(line.split()[1] for line in lines if " 0A " in line)
 
     def godwit(self, *words):
         """Runs the command line as the admin, in the manager's place; gives its JSON."""
@@ -133,10 +127,8 @@ def join(manager, host):
 def connected(manager):
     """Names of the hosts the manager is connected to."""
     answer = manager.godwit("host", "list")
-    rows = answer.get("hosts", answer.get("items", [])) if isinstance(answer, dict) else answer
-    return {row.get("name") for row in rows
-            if "connected" in (row.get("state"), row.get("status"), row.get("connection"))
-            or row.get("connected") is True}
+    rows = answer["hosts"] if isinstance(answer, dict) else answer
+    return {row["name"] for row in rows if row["state"] == "connected"}
 
 
 def wait_connected(manager, hosts):

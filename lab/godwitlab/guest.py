@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tiny guest and the lab's C helpers: built once, kept in the cache.
 
-Cache (build/lab-cache, or GODWIT_LAB_CACHE): everything is built beside its place and renamed into it, under
-a lock, so that two labs may start at the same moment. Names carry a hash of what went in.
+Cache (build/lab-cache, or GODWIT_LAB_CACHE): everything is built beside its place and renamed
+into it, under a lock, so that two labs may start at the same moment. Names carry a hash of what
+went in.
 
     bin-HASH/witness, probe     static programs
     kernel-VERSION/             vmlinuz and the modules the tiny guest loads
@@ -100,9 +101,10 @@ def _kernel(folder):
     os.mkdir(folder)
     deb = _download(_kernel_package(), work)
     run(["dpkg-deb", "-x", deb, os.path.join(work, "x")])
-    shutil.copy(glob.glob(os.path.join(work, "x/boot/vmlinuz-*"))[0], os.path.join(folder, "vmlinuz"))
+    tree = os.path.join(work, "x")
+    shutil.copy(glob.glob(f"{tree}/boot/vmlinuz-*")[0], os.path.join(folder, "vmlinuz"))
     for module in MODULES:
-        found = glob.glob(os.path.join(work, f"x/lib/modules/*/kernel/**/{module}.ko*"), recursive=True)
+        found = glob.glob(f"{tree}/lib/modules/*/kernel/**/{module}.ko*", recursive=True)
         if not found:
             raise LabError(f"{os.path.basename(deb)} has no module {module}")
         shutil.copy(found[0], os.path.join(folder, module + ".ko"))
@@ -167,8 +169,9 @@ def _try_kvm():
     heard = b""
     with subprocess.Popen(
             [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine",
-             "pc,accel=kvm", "-cpu", "qemu64", "-m", "256", "-serial", "stdio", "-net", "none", "-kernel",
-             vmlinuz, "-initrd", image, "-append", "console=ttyS0 quiet panic=-1 gw.probe"],
+             "pc,accel=kvm", "-cpu", "qemu64", "-m", "256", "-serial", "stdio", "-net", "none",
+             "-kernel", vmlinuz, "-initrd", image, "-append",
+             "console=ttyS0 quiet panic=-1 gw.probe"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
         end = time.monotonic() + KVM_TRY_S
         while (left := end - time.monotonic()) > 0 and USER_SPACE not in heard:

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The holder: first process of a lab's PID namespace, and the mounts all places share.
 
-Theory of operation. `lab up` forks twice; between the forks new PID, mount, network and IPC namespaces
-are made, so that the second child is the first process of its PID namespace: the holder. It is
-executed afresh as `lab --name NAME _holder MARKER FD`, which gives it a command line that proves who it is.
+Theory of operation. `lab up` forks twice; between the forks new PID, mount, network and IPC
+namespaces are made, so that the second child is the first process of its PID namespace: the
+holder. It is executed afresh as `lab --name NAME _holder MARKER FD`, which gives it a command
+line that proves who it is.
 
     lab up ──▶ helper ──▶ holder (pid 1: waits for children, nothing else)
                              └──▶ server (pid 2: builds the lab, answers requests; see server.py)
                                       └──▶ anchors, libvirtds, tgtd, observer, manager, godwitds
     QEMU and others that become daemons become children of the holder.
 
-The holder ends when the server ends; then the kernel kills all that is left, and their network namespaces
-and mounts go with them. Until the lab is ready, `lab up` holds the other end of the server's standard input:
-if that closes early, the server ends. So whatever is killed, whenever: all of it or none of it is there.
+The holder ends when the server ends; then the kernel kills all that is left, and their network
+namespaces and mounts go with them. Until the lab is ready, `lab up` holds the other end of the
+server's standard input: if that closes early, the server ends. So whatever is killed, whenever:
+all of it or none of it is there.
 """
 import contextlib
 import ctypes
@@ -28,8 +30,8 @@ from .network import hosts_file
 _libc = ctypes.CDLL(None, use_errno=True)
 MS_RDONLY, MS_NOSUID, MS_REMOUNT, MS_BIND = 1, 2, 32, 4096
 MS_REC, MS_PRIVATE = 16384, 1 << 18
-DEVICES = ["null", "zero", "full", "random", "urandom", "tty", "kvm", "net/tun", "vhost-net", "fuse",
-           "userfaultfd", "hpet"]
+DEVICES = ["null", "zero", "full", "random", "urandom", "tty", "kvm", "net/tun", "vhost-net",
+           "fuse", "userfaultfd", "hpet"]
 # Made where Godwit's and libvirt's default paths need a folder that the machine may not have.
 MOUNT_POINTS = {
     "/etc": ["godwit", "libvirt"],
@@ -43,7 +45,8 @@ def mount(source, target, kind=None, flags=0, data=None):
     """mount(2)."""
     words = [None if w is None else w.encode() for w in (source, target, kind)]
     if _libc.mount(*words, flags, None if data is None else data.encode()) != 0:
-        raise LabError(f"can't mount {kind or source} on {target}: {os.strerror(ctypes.get_errno())}")
+        error = os.strerror(ctypes.get_errno())
+        raise LabError(f"can't mount {kind or source} on {target}: {error}")
 
 
 def _overlay(private, target, folders):
@@ -85,8 +88,9 @@ def _devices():
         except LabError:
             if name != "mqueue":    # kernels without it do well without
                 raise
-    for name, target in [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"),
-                         ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]:
+    for name, target in [("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"),
+                         ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+                         ("stderr", "/proc/self/fd/2")]:
         os.symlink(target, os.path.join("/dev", name))
 
 

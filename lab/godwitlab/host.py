@@ -97,5 +97,6 @@ class Host(Place):
         script = "net-define /etc/libvirt/lan.xml; net-autostart lan; net-start lan"
         if pool:
             write_file(os.path.join(folder, "shared.xml"), _POOL)
-            script += "; pool-define /etc/libvirt/shared.xml; pool-autostart shared; pool-start shared"
+            script += ("; pool-define /etc/libvirt/shared.xml; pool-autostart shared;"
+                       " pool-start shared")
         self.virsh(script)

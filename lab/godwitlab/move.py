@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A move by libvirt alone, peer to peer over TCP, to compare Godwit with.
 
-libvirtd opens no TCP port in the lab. While such a move runs, a relay on the destination's migration
-address passes a TCP port on to its libvirt socket; QEMU's own port is opened by libvirt. All of it goes
-over the migration uplink.
+libvirtd opens no TCP port in the lab. While such a move runs, a relay on the destination's
+migration address passes a TCP port on to its libvirt socket; QEMU's own port is opened by
+libvirt. All of it goes over the migration uplink.
 """
 import subprocess
 import time
@@ -13,8 +13,9 @@ from .base import LabError, Usage, clean_env
 
 LIBVIRT_PORT = 16509
 FLAGS = ["--live", "--p2p", "--persistent", "--undefinesource"]
-# libvirt takes only file systems that are shared by nature (NFS, Ceph, …) for shared; the lab's folder, which
-# all hosts see and which disks are opened in with cache='none', is as good, but of the machine's own kind.
+# libvirt takes only file systems that are shared by nature (NFS, Ceph, …) for shared; the lab's
+# folder, which all hosts see and which disks are opened in with cache='none', is as good, but of
+# the machine's own kind.
 FLAGS_DIR = ["--unsafe"]
 
 

@@ -7,12 +7,13 @@ Theory of operation. The server's own network namespace is the switch. It has a 
     mig  10.77.0.0/24  management and migration: hosts 10.77.0.1N, the manager 10.77.0.2
     san  10.79.0.0/24  storage: hosts 10.79.0.1N, the storage server 10.79.0.3
 
-A host has a veth to each: `uplink` (a port of its bridge br0), `mig0` and `san0`; the other ends are the
-switch's ports vm-hN, mig-hN, san-hN. With one link there is only `uplink`; br0 carries all addresses.
+A host has a veth to each: `uplink` (a port of its bridge br0), `mig0` and `san0`; the other ends
+are the switch's ports vm-hN, mig-hN, san-hN. With one link there is only `uplink`; br0 carries
+all addresses.
 
-Shaping is a token bucket on both ends of the migration cable, so both ways, each with a queue of 5 ms at
-most: a longer one would measure itself. A cut takes down the switch's end; the server's timer, not
-the caller, ends it. Cuts of one port add up to the latest end.
+Shaping is a token bucket on both ends of the migration cable, so both ways, each with a queue of
+5 ms at most: a longer one would measure itself. A cut takes down the switch's end; the server's
+timer, not the caller, ends it. Cuts of one port add up to the latest end.
 """
 import ipaddress
 import re

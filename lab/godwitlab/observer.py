@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The observer: notes every witness datagram with its time and the place it came from.
 
-Theory of operation. One packet socket per host, bound to the switch's port towards that host: what comes
-in there has left that host, whatever it claims. A filter in the kernel keeps all but witness datagrams
-out, so the migration's own traffic (with one link) costs nothing. The receive time is the kernel's: this
-process may be late. Datagrams of one guest are written in the order of reception to a log of fixed-size
-records (records.py); a full log becomes NAME.old, replacing the one before. If the kernel had to
-drop something, the number is noted in drops.json: what is missing then proves nothing.
+Theory of operation. One packet socket per host, bound to the switch's port towards that host:
+what comes in there has left that host, whatever it claims. A filter in the kernel keeps all but
+witness datagrams out, so the migration's own traffic (with one link) costs nothing. The receive
+time is the kernel's: this process may be late. Datagrams of one guest are written in the order of
+reception to a log of fixed-size records (records.py); a full log becomes NAME.old, replacing the
+one before. If the kernel had to drop something, the number is noted in drops.json: what is
+missing then proves nothing.
 """
 import ctypes
 import errno

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Places: namespaces with a name. The hosts, the manager and the storage server are places.
 
-Each is held by a `sleep` of its own (the anchor), so that any daemon in it may die and be started again.
-In a place the default paths are private folders, bound over those of the machine, so whatever runs there
-needs no paths of its own:
+Each is held by a `sleep` of its own (the anchor), so that any daemon in it may die and be started
+again. In a place the default paths are private folders, bound over those of the machine, so
+whatever runs there needs no paths of its own:
 
     /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /etc/godwit /var/lib/godwit …
     /run is empty; /sys shows the place's own network; /srv/godwit is what all places share
@@ -135,6 +135,12 @@ class Place:
                            f" {', '.join(self.daemons) or 'no daemons'}")
         return self.daemons[name]
 
+    def listens(self, port):
+        """True if somebody here listens on that TCP port."""
+        lines = self.run("cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()
+        return any(fields[1].endswith(f":{port:04X}") and fields[3] == "0A"
+                   for fields in map(str.split, lines) if len(fields) > 3)
+
     def describe(self):
         """For `status`."""
         return {"anchor": self.pid, "daemons": {
@@ -142,7 +148,7 @@ class Place:
 
 
 def seed_capabilities(folder, cache):
-    """Gives a new libvirtd what another learned of QEMU: it checks by itself whether that is stale."""
+    """Gives a new libvirtd what another learned of QEMU; it checks itself whether that holds."""
     target = os.path.join(folder, "qemu", "capabilities")
     os.makedirs(target, exist_ok=True)
     for path in glob.glob(os.path.join(cache, "capabilities", "*.xml")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts: the witness's datagram and disk slot (see lab/guest/witness.c) and the observer's log."""
+"""Layouts: the witness's datagram and disk slot (lab/guest/witness.c), the observer's log."""
 import struct
 
 PORT = 7707

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relays TCP connections: relay.py LISTEN-FD|- ADDRESS PORT [SOCKET]
 
-With a descriptor: accepts on it (a port of the machine's 127.0.0.1, opened before the lab had a network
-of its own) and connects to ADDRESS:PORT from the namespace it runs in. With '-': listens on ADDRESS:PORT
-and connects to the unix socket SOCKET.
+With a descriptor: accepts on it (a port of the machine's 127.0.0.1, opened before the lab had a
+network of its own) and connects to ADDRESS:PORT from the namespace it runs in. With '-': listens
+on ADDRESS:PORT and connects to the unix socket SOCKET.
 """
 import asyncio
 import contextlib

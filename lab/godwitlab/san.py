@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The storage server: tgtd in a place of its own, a target with one LUN for each disk.
 
-Everything is in user space: tgtd serves files of the state folder, QEMU's libiscsi is the initiator.
+Everything is in user space: tgtd serves files of the state folder, QEMU's libiscsi is the
+initiator.
 """
 import threading
 
@@ -44,7 +45,8 @@ class San(Place):
             number = max(self._targets.values(), default=0) + 1
             self._admin("--op", "new", "--mode", "target", "--tid", number, "-T", f"{IQN}:{name}")
             self._targets[name] = number
-            self._admin("--op", "new", "--mode", "logicalunit", "--tid", number, "--lun", 1, "-b", path)
+            self._admin("--op", "new", "--mode", "logicalunit", "--tid", number, "--lun", 1,
+                        "-b", path)
             self._admin("--op", "bind", "--mode", "target", "--tid", number, "-I", "ALL")
         return f"{IQN}:{name}/1"
 

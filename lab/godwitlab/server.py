@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server: builds the lab, then answers requests on the socket `control` of the state folder.
 
-Theory of operation. One thread accepts, one thread per request. A request is a line of JSON {"verb", …};
-the answer is lines {"say": text} as things go on and at last {"ok": result} or {"error": text, "usage": bool}.
-A caller that goes away changes nothing: what it asked for is done all the same. Requests that change
-a daemon take that place's lock.
+Theory of operation. One thread accepts, one thread per request. A request is a line of JSON
+{"verb", …}; the answer is lines {"say": text} as things go on and at last {"ok": result} or
+{"error": text, "usage": bool}. A caller that goes away changes nothing: what it asked for is done
+all the same. Requests that change a daemon take that place's lock.
 """
 import json
 import os
@@ -63,7 +63,9 @@ class Server:
         self._start_observer()
         for host in self.hosts.values():
             host.settle(pool=self.san is None)
-        if not self.options["bare"]:
+        if self.options["bare"]:
+            os.close(self.listen_fd)
+        else:
             self._start_godwit(say)
 
     def _start_observer(self):
@@ -93,6 +95,7 @@ class Server:
             self.lab.log("relay.log"))
         relay.start(pass_fds=[self.listen_fd])
         self._relays.append(relay)
+        os.close(self.listen_fd)
         for host in self.hosts.values():
             godwit.add_daemon(host)
             godwit.join(self.manager, host)
@@ -178,8 +181,7 @@ class Server:
             sys.executable, "-B", RELAY, "-", host_address(MIG, host.number), str(request["port"]),
             "/run/libvirt/libvirt-sock"], self.lab.log(f"{host.name}-relay.log"))
         relay.start()
-        wanted = f":{request['port']:04X} "
-        relay.wait(lambda: wanted in host.run("cat", "/proc/net/tcp"), "listening")
+        relay.wait(lambda: host.listens(request["port"]), "listening")
         self._relays.append(relay)
         return {"relay": len(self._relays) - 1}
 

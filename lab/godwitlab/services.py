@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The services guest: Debian with systemd, PostgreSQL and Redis under load, and the witness.
 
-Built by mmdebstrap when first asked for (about a minute), then kept in the cache as a folder with the root
-disk's image, the kernel and the initramfs. Each VM gets a copy of the disk (vda) and a disk of its own
-for the witness (vdb).
+Built by mmdebstrap when first asked for (about a minute), then kept in the cache as a folder with
+the root disk's image, the kernel and the initramfs. Each VM gets a copy of the disk (vda) and a
+disk of its own for the witness (vdb).
 """
 import os
 import shutil
@@ -13,8 +13,8 @@ from . import guest
 
 SUITE = "bookworm"
 ROOT_MB = 3072
-PACKAGES = ["linux-image-cloud-amd64", "systemd-sysv", "udev", "iproute2", "postgresql", "redis-server",
-            "redis-tools", "e2fsprogs"]
+PACKAGES = ["linux-image-cloud-amd64", "systemd-sysv", "udev", "iproute2", "postgresql",
+            "redis-server", "redis-tools", "e2fsprogs"]
 KEY = "1"       # to be raised when what follows changes the image
 
 # Only what this guest needs to find its root: a big initramfs costs an emulated guest seconds.
@@ -121,7 +121,7 @@ def _make(folder):
 
 
 def prepare(lab, say):
-    """Builds the image if need be and puts its kernel where the hosts find it; gives the root disk."""
+    """Builds the image if need be, puts its kernel where hosts find it; gives the root disk."""
     if not shutil.which("mmdebstrap"):
         raise LabError("the services image is made by mmdebstrap: apt-get install mmdebstrap")
     key = os.path.basename(guest.programs()).removeprefix("bin-")

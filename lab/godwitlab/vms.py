@@ -65,13 +65,16 @@ _DISK_FILE = """\
 _DISK_ISCSI = f"""\
     <disk type='network' device='disk'>
       <driver name='qemu' type='raw' cache='none'/>
-      <source protocol='iscsi' name={{source}}><host name='{SAN_ADDRESS}' port='{SAN_PORT}'/></source>
+      <source protocol='iscsi' name={{source}}>
+        <host name='{SAN_ADDRESS}' port='{SAN_PORT}'/>
+      </source>
       <target dev='{{target}}' bus='virtio'/>
     </disk>"""
 
+_COMMON = "console=ttyS0 quiet panic=-1 tsc=reliable no_timer_check"
 COMMAND_LINE = {
-    "tiny": "console=ttyS0 quiet tsc=reliable no_timer_check rcupdate.rcu_expedited=1 panic=-1",
-    "services": "console=ttyS0 quiet root=/dev/vda rw net.ifnames=0 tsc=reliable no_timer_check panic=-1",
+    "tiny": f"{_COMMON} rcupdate.rcu_expedited=1",
+    "services": f"{_COMMON} root=/dev/vda rw net.ifnames=0",
 }
 
 
@@ -134,7 +137,8 @@ class Vms:
         index = vm["index"]
         vm.update(
             uuid=str(uuid.uuid4()), image=image, memory_mb=memory, vcpus=args["vcpus"],
-            address=f"{VM}.{FIRST_ADDRESS + index}", mac=f"52:54:00:47:57:{index:02x}", dirty_mb=dirty,
+            address=f"{VM}.{FIRST_ADDRESS + index}", mac=f"52:54:00:47:57:{index:02x}",
+            dirty_mb=dirty,
             dirty_set_mb=working_set_mb(dirty, memory, args["dirty_set"]) if dirty else 0)
         disks, vm["disks"] = [], []
         if image == "services":
@@ -145,8 +149,8 @@ class Vms:
                  "mac": OBSERVER_MAC, "port": PORT, "dirty": dirty, "set": vm["dirty_set_mb"]}
         vm["xml"] = _DOMAIN.format(
             type="kvm" if self.server.kvm else "qemu", kernel=f"{BOOT}/{image}/vmlinuz",
-            initrd=f"{BOOT}/{image}/initrd", disks="\n".join(disks), name=vm["name"], uuid=vm["uuid"],
-            memory=memory, vcpus=vm["vcpus"], mac=vm["mac"],
+            initrd=f"{BOOT}/{image}/initrd", disks="\n".join(disks), name=vm["name"],
+            uuid=vm["uuid"], memory=memory, vcpus=vm["vcpus"], mac=vm["mac"],
             cmdline=" ".join([COMMAND_LINE[image]] + [f"gw.{k}={v}" for k, v in words.items()]))
 
     def _disk(self, vm, target, purpose, fill):
@@ -176,7 +180,8 @@ class Vms:
             file.write(vm.pop("xml"))
         host.virsh("define", path)
         if vm.get("address"):
-            ip("neigh", "replace", vm["address"], "lladdr", vm["mac"], "nud", "permanent", "dev", "vm")
+            ip("neigh", "replace", vm["address"], "lladdr", vm["mac"], "nud", "permanent",
+               "dev", "vm")
         vm["started_on"] = None
         if args["no_start"]:
             return
@@ -201,7 +206,7 @@ class Vms:
                 state = host.virsh("domstate", vm["name"], check=False).strip()
                 raise LabError(
                     f"the witness of {vm['name']} was not heard within {limit} s; the domain was"
-                    f" '{state}'; QEMU's log is {host.name}'s /var/log/libvirt/qemu/{vm['name']}.log;"
+                    f" '{state}'; its log is {host.name}'s /var/log/libvirt/qemu/{vm['name']}.log;"
                     " try again with --no-start, start it by 'lab/lab on"
                     f" {host.name} virsh start {vm['name']} --console' and look")
             time.sleep(0.02)

@@ -3,13 +3,14 @@
 
 A guest that runs once counts upwards. In the order in which its datagrams reached the switch:
 
-    doubled    the same counter was heard twice, from one place or two; or a boot of the guest was heard
-               after a later one: two copies ran, or one was rolled back
+    doubled    the same counter was heard twice, from one place or two; or a boot of the guest was
+               heard after a later one: two copies ran, or one was rolled back
     gone_back  a counter lower than one heard before, not heard yet, and not explained by `late`
-    late       the last datagrams of the old place overtaken by the first of the new one: heard within
-               LATE_MS after the place changed. Two copies would also repeat counters
+    late       the last datagrams of the old place overtaken by the first of the new one: heard
+               within LATE_MS after the place changed. Two copies would also repeat counters
     lost       counters never heard between the first and the last of a boot
-    fsynced_missing  pairs (sequence, counter) the guest reported as safely written that are not on its disk
+    fsynced_missing  pairs (sequence, counter) the guest reported as safely written that are not
+                     on its disk
 """
 import os
 
@@ -85,7 +86,8 @@ class Analysis:
                                "gap_ms": round(gap / MS, 2)})
         if gap >= GAP_LISTED_MS * MS:
             self.gap_count += 1
-            self.gaps.append({"at_ms": at_ms, "gap_ms": round(gap / MS, 2), "from": before, "to": name})
+            self.gaps.append({"at_ms": at_ms, "gap_ms": round(gap / MS, 2),
+                              "from": before, "to": name})
             if len(self.gaps) > LISTED_MAX:     # the longest are kept
                 self.gaps.remove(min(self.gaps, key=lambda g: g["gap_ms"]))
 

@@ -2,11 +2,12 @@
 /*
  * probe: pings one address in a fixed rhythm and reports the gaps as JSON.
  *
- * Theory of operation. One thread, real-time where allowed. Each period an ICMP echo request goes out with
- * its number; replies are read as they come, with the kernel's receive time, so that a late wake-up of
- * this process does not look like a gap of the guest. The longest gap is the longest time between two
- * replies that followed each other (or between the last reply and the end). A probe whose answer
- * has not come one second after the last was sent is lost. Answers that come twice count as duplicates.
+ * Theory of operation. One thread, real-time where allowed. Each period an ICMP echo request goes
+ * out with its number; replies are read as they come, with the kernel's receive time, so that a
+ * late wake-up of this process does not look like a gap of the guest. The longest gap is the
+ * longest time between two replies that followed each other (or between the last reply and the
+ * end). A probe whose answer has not come one second after the last was sent is lost. Answers
+ * that come twice count as duplicates.
  *
  * usage: probe ADDRESS SECONDS INTERVAL_MS
  */
@@ -178,7 +179,8 @@ report(const struct run *run)
            (double) run->interval_ns / NS_PER_MS, run->gaps_seen);
     for (uint32_t i = 0; i < listed; i++)
         printf("%s{\"at_ms\": %.1f, \"gap_ms\": %.2f}", i > 0 ? ", " : "",
-               (double) run->gaps[i].at_ns / NS_PER_MS, (double) run->gaps[i].length_ns / NS_PER_MS);
+               (double) run->gaps[i].at_ns / NS_PER_MS,
+               (double) run->gaps[i].length_ns / NS_PER_MS);
     printf("]}\n");
 }
 
@@ -226,7 +228,8 @@ main(int argc, char **argv)
         read_until(&run, next);
     }
     note_gap(&run, now_ns(CLOCK_REALTIME));
-    for (int64_t end = next + NS_PER_S; run.answered < run.sent && next < end; next += 20 * NS_PER_MS)
+    for (int64_t end = next + NS_PER_S; run.answered < run.sent && next < end;
+         next += 20 * NS_PER_MS)
         read_until(&run, next);
     report(&run);
     free(run.seen);

@@ -7,17 +7,18 @@
  * Four threads, each with one duty, so that none can hold up another:
  *
  *   tick   (real-time) every 10 ms: counter += 1, one datagram to the observer.
- *   disk   every 100 ms: the counter goes to the next slot of a ring of sectors, O_DIRECT|O_DSYNC. Only
- *          when the write has returned is (sequence, counter) published as "synced"; the tick thread
- *          reports the last published pair in each datagram. So each pair that the observer ever saw
- *          must be found on the disk, until the ring comes round and a later sequence took its slot.
- *   dirty  every 10 ms: writes its share of N MB/s of pages, in order through a fixed working set; the
- *          first half of each page is random, the second half repeats.
+ *   disk   every 100 ms: the counter goes to the next slot of a ring of sectors,
+ *          O_DIRECT|O_DSYNC. Only when the write has returned is (sequence, counter) published as
+ *          "synced"; the tick thread reports the last published pair in each datagram. So each
+ *          pair that the observer ever saw must be found on the disk, until the ring comes round
+ *          and a later sequence took its slot.
+ *   dirty  every 10 ms: writes its share of N MB/s of pages, in order through a fixed working
+ *          set; the first half of each page is random, the second half repeats.
  *   echo   answers UDP datagrams on port 7.
  *
- * Invariants. A counter value is sent once. After a pause or a clock step nothing is made up for: the
- * rhythm starts anew from now, so a pause shows as one gap and never as a burst. The boot number,
- * drawn once at the start, tells a rebooted guest from one that runs twice.
+ * Invariants. A counter value is sent once. After a pause or a clock step nothing is made up for:
+ * the rhythm starts anew from now, so a pause shows as one gap and never as a burst. The boot
+ * number, drawn once at the start, tells a rebooted guest from one that runs twice.
  *
  * All integers on the wire and on the disk are little endian (the lab's guests are x86-64);
  * lab/godwitlab/records.py holds the same layout.
@@ -105,7 +106,7 @@ clock_ns(clockid_t clock)
     return (uint64_t) ts.tv_sec * NS_PER_S + (uint64_t) ts.tv_nsec;
 }
 
-/* Sleeps until *next + period; where that is long past (a pause, a step), the rhythm starts from now. */
+/* Sleeps until *next + period; where that is long past (a pause), the rhythm starts from now. */
 static void
 wait_period(uint64_t *next, uint64_t period_ns)
 {
@@ -122,7 +123,7 @@ wait_period(uint64_t *next, uint64_t period_ns)
         *next = now;
 }
 
-/* The observer's hardware address never changes: no ARP is to stand between a tick and its datagram. */
+/* The observer's hardware address never changes: no ARP may delay a datagram. */
 static void
 pin_observer(int fd)
 {
@@ -131,7 +132,8 @@ pin_observer(int fd)
 
     if (self.observer_mac == NULL)
         return;
-    if (sscanf(self.observer_mac, "%x:%x:%x:%x:%x:%x", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5]) != 6) {
+    if (sscanf(self.observer_mac, "%x:%x:%x:%x:%x:%x", &b[0], &b[1], &b[2], &b[3], &b[4],
+               &b[5]) != 6) {
         errno = EINVAL;
         die("--observer-mac");
     }
@@ -309,8 +311,9 @@ parse(int argc, char **argv)
         }
     }
     if (self.name == NULL || self.observer.sin_port == 0) {
-        fprintf(stderr, "usage: witness --name NAME --observer ADDRESS --port PORT [--observer-mac MAC]"
-                        " [--interface NAME] [--disk DEVICE] [--dirty MB/s --set MB]\n");
+        fprintf(stderr, "usage: witness --name NAME --observer ADDRESS --port PORT"
+                        " [--observer-mac MAC] [--interface NAME] [--disk DEVICE]"
+                        " [--dirty MB/s --set MB]\n");
         exit(2);
     }
 }

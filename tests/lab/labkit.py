@@ -96,7 +96,7 @@ class Lab:
         return self.json("status")
 
     def vm(self, name, **options):
-        """vm('web', on='h1', memory=512, dirty=20, xml=FILE, no_start=True); gives its description."""
+        """vm('web', on='h1', memory=512, dirty=20, xml=FILE, …); gives its description."""
         return self.json("vm", name, *self._options(options), timeout=500)
 
     def destroy(self, name):
@@ -104,7 +104,7 @@ class Lab:
         return self.json("destroy", name)
 
     def on(self, place, *command, check=True, timeout=60):
-        """Runs a command in a place; gives its standard output, or the CompletedProcess if not check."""
+        """Runs a command in a place; gives its output, or the CompletedProcess if not check."""
         done = self.run("on", place, *command, check=check, timeout=timeout)
         return done.stdout if check else done
 
@@ -184,7 +184,7 @@ class Lab:
                 if self.virsh(host, "domstate", name, check=False).stdout.strip() == "running"]
 
     def assert_intact(self, name, place=None):
-        """The invariant: it ran once, lost no data, and runs on exactly one host (which, if given)."""
+        """The invariant: it ran once, lost no data, and runs on exactly one host."""
         result = self.witness(name, disk=True)
         assert result["ok"], result
         running = self.running_on(name)

@@ -26,8 +26,9 @@ def machine():
     links = sorted(line.split()[0] for line in of_machine("ip", "-br", "link").splitlines())
     return {
         "links": links, "netns": of_machine("ip", "netns"), "mounts": open("/proc/mounts").read(),
-        "godwit": [p for p in ["/etc/godwit", "/var/lib/godwit", "/srv/godwit"] if os.path.exists(p)],
-        "libvirt": sorted(os.listdir("/var/lib/libvirt")) if os.path.isdir("/var/lib/libvirt") else [],
+        "godwit": [os.path.exists(p) for p in ["/etc/godwit", "/var/lib/godwit", "/srv/godwit"]],
+        "libvirt": of_machine("find", "/var/lib/libvirt", "/etc/libvirt", "/run/libvirt", "-ls")
+        if os.path.isdir("/run/libvirt") else "",
     }
 
 
@@ -40,7 +41,7 @@ def processes_of(lab):
                 words = file.read().decode(errors="replace").split("\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if f"/tmp/godwit-lab-{lab.name}" in " ".join(words) or "_holder" in words and lab.name in words:
+        if lab.folder in " ".join(words) or "_holder" in words and lab.name in words:
             found.append((pid, words))
     return found
 
@@ -77,7 +78,7 @@ def test_wrong_arguments_are_refused(words):
 
 def test_help_names_every_verb():
     text = of_machine(LAB, "--help")
-    for verb in ["up", "vm", "probe", "witness", "shape", "cut", "on", "env", "down", "status", "move"]:
+    for verb in ["up", "vm", "probe", "witness", "shape", "cut", "on", "env", "down", "move"]:
         assert f"\n    {verb} " in text
         assert "usage: lab/lab " + verb in of_machine(LAB, verb, "--help")
 
@@ -137,7 +138,8 @@ def test_a_reboot_is_no_second_copy():
 
 
 def test_datagrams_overtaken_at_the_switch_over_are_only_late():
-    result = judge(steady(1, 0, 7, range(1, 20)) + [(200, 1, 7, 21), (201, 0, 7, 20), (210, 1, 7, 22)])
+    result = judge(steady(1, 0, 7, range(1, 20)) +
+                   [(200, 1, 7, 21), (201, 0, 7, 20), (210, 1, 7, 22)])
     assert (result["doubled"], result["gone_back"], result["late"]) == (0, 0, 1)
 
 
@@ -176,8 +178,11 @@ def test_guest_moves_and_its_witness_is_heard(bare_lab, web):
     moved = bare_lab.move(web, there)
     report = probe.result()
     assert (moved["from"], moved["to"]) == (here, there)
-    assert 5500 <= report["sent"] <= 6000 and report["longest_gap_ms"] < 3000
+    assert 5500 <= report["sent"] <= 6000
     result = bare_lab.assert_intact(web, there)
+    # Two ways to see the same thing: pings from outside, and the guest's own datagrams.
+    gap = result["longest_gap_ms"]
+    assert 0.6 * gap - 50 < report["longest_gap_ms"] < 1.5 * gap + 100
     assert set(result["places"]) == {"h1", "h2"} and len(result["moves"]) == 1
     assert result["lost"] == 0 and result["fsynced_reported"] > 10
 
@@ -231,11 +236,13 @@ def test_cut_takes_what_it_says_and_ends_by_itself(bare_lab, web):
 @pytest.mark.parametrize("source, target", [("h1", "10.77.0.12"), ("h2", "10.77.0.11")])
 def test_shape_holds_and_reaches_its_rate(bare_lab, source, target):
     bare_lab.shape("100mbit")
-    receive = ("import socket,time; s = socket.create_server(('%s', 5001)); print('up', flush=True);"
-               "c = s.accept()[0]; c.recv(1); t = time.monotonic(); n = 0\n"
+    receive = ("import socket,time; s = socket.create_server(('%s', 5001))\n"
+               "print('up', flush=True); c = s.accept()[0]; c.recv(1)\n"
+               "t = time.monotonic(); n = 0\n"
                "while d := c.recv(1 << 20): n += len(d)\n"
                "print(n * 8 / (time.monotonic() - t))" % target)
-    send = ("import socket,time; c = socket.create_connection(('%s', 5001)); e = time.monotonic() + 1.5\n"
+    send = ("import socket,time; c = socket.create_connection(('%s', 5001))\n"
+            "e = time.monotonic() + 1.5\n"
             "while time.monotonic() < e: c.sendall(bytes(65536))" % target)
     other = "h2" if source == "h1" else "h1"
     with subprocess.Popen(bare_lab.command("on", other, "python3", "-c", receive), text=True,
@@ -262,7 +269,7 @@ def test_a_guest_rolled_back_is_found_out(bare_lab):
 
 def test_a_lost_write_is_found_out(bare_lab):
     made = bare_lab.vm("ledger", on="h1")
-    wait_until(lambda: bare_lab.witness("ledger", disk=True)["fsynced_reported"] > 5, "it has synced")
+    wait_until(lambda: bare_lab.witness("ledger", disk=True)["fsynced_reported"] > 5, "it synced")
     bare_lab.virsh("h1", "destroy", "ledger")
     assert bare_lab.witness("ledger", disk=True)["fsynced_missing"] == 0
     with open(made["witness_disk"], "r+b") as disk:
@@ -277,7 +284,8 @@ def test_a_lost_write_is_found_out(bare_lab):
 def test_any_domain_xml_can_be_used(bare_lab, tmp_path):
     xml = tmp_path / "any.xml"
     xml.write_text("<domain type='qemu'><name>x</name><memory unit='MiB'>64</memory>"
-                   "<os><type machine='q35'>hvm</type></os><description>mine</description></domain>")
+                   "<os><type machine='q35'>hvm</type></os>"
+                   "<description>mine</description></domain>")
     bare_lab.vm("given", xml=xml, on="h2")
     assert "<description>mine" in bare_lab.virsh("h2", "dumpxml", "given")
     assert bare_lab.running_on("given") == ["h2"]
@@ -347,7 +355,8 @@ def test_down_after_kill_9_of_the_holder_leaves_nothing(make_lab):
 def test_up_killed_at_any_moment_takes_all_with_it(moment):
     lab = Lab(f"t{os.getpid()}-k")
     with subprocess.Popen(lab.command("up", "--bare"), stderr=subprocess.DEVNULL) as starting:
-        wait_until(lambda: os.path.exists(f"{lab.folder}/{moment}"), f"{moment} is there", every=0.001)
+        wait_until(lambda: os.path.exists(f"{lab.folder}/{moment}"), f"{moment} is there",
+                   every=0.001)
         starting.kill()
     wait_until(lambda: not processes_of(lab), "all have ended")
     lab.down()

@@ -42,7 +42,11 @@ static const struct {
     { G_IO_ERROR_INVALID_FILENAME, GODWIT_ERROR_INVALID },
 };
 
-G_DEFINE_QUARK(godwit - error - quark, godwit_error)
+GQuark
+godwit_error_quark(void)
+{
+    return g_quark_from_static_string("godwit-error-quark");
+}
 
 static GodwitError
 code_of_io(int io)

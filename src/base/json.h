@@ -9,8 +9,8 @@
 
 /** Parses JSON text, exactly RFC 8259: UTF-8, no comments, nothing after the value; at most
  * JSON_BYTES_MAX (GODWIT_ERROR_TOO_LARGE) and nested JSON_DEPTH_MAX deep. Integers must fit gint64,
- * other numbers be finite; a string with \u0000 and a member named twice are INVALID. Errors name the
- * byte. Any thread. (transfer full) */
+ * other numbers be finite; a string with \u0000 and a member named twice are INVALID. Errors name
+ * the byte. Any thread. (transfer full) */
 JsonNode *json_parse_limited(const char *text, gsize length, GError **error);
 /** (transfer full) string of node, one line; pretty adds two-space indents. */
 char *json_text(JsonNode *node, gboolean pretty);

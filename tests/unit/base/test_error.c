@@ -19,6 +19,7 @@ test_nicks_both_ways(void)
 static void
 test_some_words(void)
 {
+    g_assert_cmpstr(g_quark_to_string(GODWIT_ERROR), ==, "godwit-error-quark");
     g_assert_cmpint(godwit_error_from_nick("no-space"), ==, GODWIT_ERROR_NO_SPACE);
     g_assert_cmpint(godwit_error_from_nick("unsettled"), ==, GODWIT_ERROR_UNSETTLED);
     g_assert_cmpint(godwit_error_from_nick("no such word"), ==, GODWIT_ERROR_INTERNAL);

@@ -26,6 +26,7 @@ test_info(void)
     g_test_trap_assert_passed();
     g_test_trap_assert_stderr("*Z INFO godwitd: an event\n*");
     g_test_trap_assert_stderr("*Z INFO godwitd: a name with | line end and ?[31mcolour\n*");
+    g_test_trap_assert_stderr_unmatched("*\x1b*"); /* in the pattern above '?' is any byte */
     g_test_trap_assert_stderr("*Z WARNING godwitd: a warning\n*");
     g_test_trap_assert_stderr_unmatched("*detail*");
     g_test_trap_assert_stderr_unmatched("*chatter*");

@@ -65,8 +65,9 @@ shim_open(sqlite3_vfs *vfs, sqlite3_filename name, sqlite3_file *file, int flags
     if (rc != SQLITE_OK || file->pMethods == NULL)
         return rc;
     gsize i = 0;
-    while (pairs[i].real != NULL && pairs[i].real != file->pMethods)
-        g_assert_cmpuint(++i, <, G_N_ELEMENTS(pairs));
+    while (i < G_N_ELEMENTS(pairs) && pairs[i].real != NULL && pairs[i].real != file->pMethods)
+        i++;
+    g_assert_cmpuint(i, <, G_N_ELEMENTS(pairs));
     if (pairs[i].real == NULL) {
         pairs[i].real = file->pMethods;
         pairs[i].shim = *file->pMethods;

@@ -196,7 +196,8 @@ test_random_changes(Fixture *f, gconstpointer unused)
             revision += g_hash_table_remove(model, key) ? 1 : 0;
         } else {
             g_autofree char *value = g_strdup_printf("{\"v\":%d}", g_test_rand_int());
-            g_assert_cmpint(put(f, key, value), ==, ++revision);
+            revision++;
+            g_assert_cmpint(put(f, key, value), ==, revision);
             g_hash_table_replace(model, g_steal_pointer(&key), g_steal_pointer(&value));
         }
         if (round % 60 == 59) {

@@ -30,9 +30,13 @@ typedef struct {
 
 typedef void (*HvEventFunc)(const HvEvent *event, gpointer data);
 
+/* Reasons of a paused VM (Vm.state_reason) that decisions hang on. */
+#define HV_PAUSED_BY_PERSON "paused by a person"
+#define HV_PAUSED_FOR_MIGRATION "for its migration"
+
 /** What virDomainGetJobStats tells of a running outgoing migration. */
 typedef struct {
-    gboolean active;
+    gboolean active; /* until libvirt has forgotten the job: also through its Finish and Confirm */
     gint64 total_bytes, processed_bytes, remaining_bytes; /* memory */
     gint64 rate_bps, dirty_bps; /* bytes per second; 0 = unknown */
     gint64 pass;

@@ -62,7 +62,7 @@ hv_libvirt_migrate(Hv *hv, const HvMigrate *how, GError **error)
                                 stream) < 0 ||
         virDomainMigrateToURI3(domain, destination, params.list, (unsigned int)params.n,
                                flags_of(domain, how)) < 0) {
-        hv_libvirt_set_error(error, conn, "can't migrate VM %s", virDomainGetName(domain));
+        hv_libvirt_set_vm_error(error, domain, "can't migrate");
         return FALSE;
     }
     return TRUE;
@@ -89,13 +89,13 @@ hv_libvirt_job(Hv *hv, const char *uuid, HvJob *job, GError **error)
     if (!domain)
         return FALSE;
     if (virDomainGetJobStats(domain, &type, &params.list, &params.n, 0) < 0) {
-        hv_libvirt_set_error(error, virDomainGetConnect(domain),
-                             "can't read the progress of VM %s's migration", uuid);
+        hv_libvirt_set_vm_error(error, domain, "can't read the progress of the migration of");
         return FALSE;
     }
     virTypedParamsGetInt(params.list, params.n, VIR_DOMAIN_JOB_OPERATION, &operation);
-    if ((type != VIR_DOMAIN_JOB_BOUNDED && type != VIR_DOMAIN_JOB_UNBOUNDED) ||
-        operation != VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
+    /* Also a job told as completed or failed is still there: peer to peer goes on with Finish and
+     * Confirm, and only after that libvirt forgets the job and tells NONE. */
+    if (type == VIR_DOMAIN_JOB_NONE || operation != VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
         return TRUE;
     job->active = TRUE;
     job->total_bytes = param_get(&params, VIR_DOMAIN_JOB_MEMORY_TOTAL);
@@ -104,6 +104,8 @@ hv_libvirt_job(Hv *hv, const char *uuid, HvJob *job, GError **error)
     job->rate_bps = param_get(&params, VIR_DOMAIN_JOB_MEMORY_BPS);
     job->dirty_bps = param_get(&params, VIR_DOMAIN_JOB_MEMORY_DIRTY_RATE) * /* pages per second */
                      param_get(&params, VIR_DOMAIN_JOB_MEMORY_PAGE_SIZE);
+    job->pages_normal = param_get(&params, VIR_DOMAIN_JOB_MEMORY_NORMAL);
+    job->pages_zero = param_get(&params, VIR_DOMAIN_JOB_MEMORY_CONSTANT);
     job->pass = param_get(&params, VIR_DOMAIN_JOB_MEMORY_ITERATION);
     job->downtime_ms = param_get(&params, VIR_DOMAIN_JOB_DOWNTIME);
     return TRUE;
@@ -119,8 +121,7 @@ hv_libvirt_job_abort(Hv *hv, const char *uuid, GError **error)
         return FALSE;
     if (virDomainAbortJob(domain) == 0)
         return TRUE;
-    hv_libvirt_set_error(error, virDomainGetConnect(domain), "can't cancel VM %s's migration",
-                         uuid);
+    hv_libvirt_set_vm_error(error, domain, "can't cancel the migration of");
     return FALSE;
 }
 
@@ -134,7 +135,6 @@ hv_libvirt_set_max_downtime(Hv *hv, const char *uuid, gint64 ms, GError **error)
         return FALSE;
     if (virDomainMigrateSetMaxDowntime(domain, (unsigned long long)MAX(ms, 1), 0) == 0)
         return TRUE;
-    hv_libvirt_set_error(error, virDomainGetConnect(domain),
-                         "can't set VM %s's downtime limit to %" G_GINT64_FORMAT " ms", uuid, ms);
+    hv_libvirt_set_vm_error(error, domain, "can't set the downtime limit of");
     return FALSE;
 }

@@ -25,8 +25,8 @@ static const char *const running_reasons[] = {
     [VIR_DOMAIN_RUNNING_POSTCOPY_FAILED] = "post-copy migration failed",
 };
 static const char *const paused_reasons[] = {
-    [VIR_DOMAIN_PAUSED_USER] = "paused by a person",
-    [VIR_DOMAIN_PAUSED_MIGRATION] = "for its migration",
+    [VIR_DOMAIN_PAUSED_USER] = HV_PAUSED_BY_PERSON,
+    [VIR_DOMAIN_PAUSED_MIGRATION] = HV_PAUSED_FOR_MIGRATION,
     [VIR_DOMAIN_PAUSED_SAVE] = "being saved",
     [VIR_DOMAIN_PAUSED_DUMP] = "being dumped",
     [VIR_DOMAIN_PAUSED_IOERROR] = "disk I/O error",
@@ -83,13 +83,13 @@ fill_state(Vm *vm, int state, int reason)
  * ------------------------------------------------------------------------------------ */
 
 static Vm *
-vm_of(virDomainPtr domain, virConnectPtr conn, const char *host, GError **error)
+vm_of(virDomainPtr domain, const char *host, GError **error)
 {
     int state, reason, autostart = 0;
     char *xml = virDomainGetXMLDesc(domain, 0); /* of an active one: as it runs */
 
     if (!xml) {
-        hv_libvirt_set_error(error, conn, "can't read VM %s", virDomainGetName(domain));
+        hv_libvirt_set_vm_error(error, domain, "can't read");
         return NULL;
     }
     g_autoptr(Vm) vm = hv_domain_xml_parse(xml, error);
@@ -97,7 +97,7 @@ vm_of(virDomainPtr domain, virConnectPtr conn, const char *host, GError **error)
     if (!vm)
         return NULL;
     if (virDomainGetState(domain, &state, &reason, 0) < 0) {
-        hv_libvirt_set_error(error, conn, "can't read the state of VM %s", vm->name);
+        hv_libvirt_set_vm_error(error, domain, "can't read the state of");
         return NULL;
     }
     fill_state(vm, state, reason);
@@ -125,7 +125,7 @@ hv_libvirt_vms(HvLibvirt *self, GError **error)
     for (int i = 0; i < n; i++) {
         g_autoptr(virDomain) handle = handles[i];
         g_autoptr(GError) bad = NULL;
-        Vm *vm = vm_of(handle, conn, host, &bad);
+        Vm *vm = vm_of(handle, host, &bad);
         if (vm)
             g_ptr_array_add(vms, vm);
         else /* gone since it was listed; an event tells */
@@ -141,7 +141,7 @@ vm_or_forget(HvLibvirt *self, virDomainPtr domain, const char *uuid, GError **er
 {
     virConnectPtr conn = virDomainGetConnect(domain);
     g_autofree char *host = hv_libvirt_host_uuid(self, conn, error);
-    Vm *vm = host ? vm_of(domain, conn, host, error) : NULL;
+    Vm *vm = host ? vm_of(domain, host, error) : NULL;
 
     if (!vm && uuid)
         hv_libvirt_connection_forget(self->connection, uuid);
@@ -183,7 +183,7 @@ hv_libvirt_vm_xml(Hv *hv, const char *uuid, GError **error)
         return NULL;
     char *xml = virDomainGetXMLDesc(domain, 0);
     if (!xml) {
-        hv_libvirt_set_error(error, virDomainGetConnect(domain), "can't read VM %s", uuid);
+        hv_libvirt_set_vm_error(error, domain, "can't read");
         hv_libvirt_connection_forget(self->connection, uuid);
         return NULL;
     }
@@ -302,7 +302,7 @@ hv_libvirt_resume(Hv *hv, const char *uuid, GError **error)
     /* In the guest's pause: one round trip where all is well. Only a refusal makes us ask why. */
     if (virDomainResume(domain) == 0)
         return TRUE;
-    hv_libvirt_set_error(&failed, virDomainGetConnect(domain), "can't resume VM %s", uuid);
+    hv_libvirt_set_vm_error(&failed, domain, "can't resume");
     if (virDomainGetState(domain, &state, NULL, 0) == 0 && state == VIR_DOMAIN_RUNNING)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&failed));
@@ -340,12 +340,9 @@ undefine(virDomainPtr domain)
 static gboolean
 end_domain(virDomainPtr domain, gboolean remove, GError **error)
 {
-    virConnectPtr conn = virDomainGetConnect(domain);
-    const char *name = virDomainGetName(domain);
-
     if (virDomainDestroy(domain) < 0 && !is_gone()) {
         g_autoptr(GError) failed = NULL;
-        hv_libvirt_set_error(&failed, conn, "can't end VM %s", name);
+        hv_libvirt_set_vm_error(&failed, domain, "can't end");
         int active = virDomainIsActive(domain);
         if (active != 0 && !(active < 0 && is_gone())) { /* else it had ended before */
             g_propagate_error(error, g_steal_pointer(&failed));
@@ -359,7 +356,7 @@ end_domain(virDomainPtr domain, gboolean remove, GError **error)
         persistent == 0) /* a transient one went with its process */
         return TRUE;
     if (persistent < 0 || (undefine(domain) < 0 && !is_gone())) {
-        hv_libvirt_set_error(error, conn, "can't undefine VM %s", name);
+        hv_libvirt_set_vm_error(error, domain, "can't undefine");
         return FALSE;
     }
     return TRUE;

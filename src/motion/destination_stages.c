@@ -459,7 +459,7 @@ is_whole(Destination *destination, GError **error)
 
     if (!vm)
         return FALSE;
-    if (vm->state == VM_RUNNING || g_strcmp0(vm->state_reason, "migration") != 0)
+    if (vm->state == VM_RUNNING || g_strcmp0(vm->state_reason, HV_PAUSED_FOR_MIGRATION) != 0)
         return TRUE;
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR, "libvirt is still receiving it");
     return FALSE;

@@ -13,7 +13,7 @@
  *                          Where it has nothing of the VM, the VM was shut down by itself or by a person meanwhile
  *     stopped by migration neither libvirt's word nor the proof went through. The destination is asked: if it has proof, it runs there.
  *                          Else it gives up for good ("aborted" is final there), and only then the VM is resumed here
- *     paused by a person   it stays here, paused
+ *     paused otherwise     by a person, or for a disk's error: it stays here, as it is
  *
  * While the destination can't be reached and its word is needed, nothing is done on either side: the result is `unsettled`, an alarm says
  * which commands a person would use, and it is asked again every 2 to 30 s.
@@ -177,9 +177,10 @@ look(Source *source, GError **why)
     }
     if (job.active)
         return FATE_BUSY;
-    if (vm->state == VM_RUNNING || g_strcmp0(vm->state_reason, "user") == 0)
-        return FATE_RUNS;
-    return FATE_HELD;
+    /* libvirt has forgotten its job, so nothing of it can come any more. */
+    if (vm->state == VM_PAUSED && g_strcmp0(vm->state_reason, HV_PAUSED_FOR_MIGRATION) == 0)
+        return FATE_HELD;
+    return FATE_RUNS;
 }
 
 static gboolean

@@ -73,6 +73,7 @@ client_new(const HttpClientConfig *config, GError **error)
     client->token = g_strdup(config->token);
     client->expect = config->expect;
     client->timeout_s = config->timeout_s ? config->timeout_s : TIMEOUT_DEFAULT_S;
+    client->requests = g_hash_table_new(NULL, NULL);
     client->session = session_new();
     client->waiting = g_main_context_new();
     g_main_context_push_thread_default(client->waiting);
@@ -109,6 +110,7 @@ http_client_unref(HttpClient *client)
     g_object_unref(client->waiting_session);
     g_main_context_pop_thread_default(client->waiting);
     g_main_context_unref(client->waiting);
+    g_hash_table_unref(client->requests);
     g_clear_object(&client->certificate);
     if (client->token)
         memset(client->token, 0, strlen(client->token));
@@ -121,10 +123,14 @@ http_client_unref(HttpClient *client)
 void
 http_client_free(HttpClient *client)
 {
+    GHashTableIter iter;
+    gpointer request;
+
     if (!client)
         return;
-    soup_session_abort(client->session);
-    soup_session_abort(client->waiting_session);
+    g_hash_table_iter_init(&iter, client->requests);
+    while (g_hash_table_iter_next(&iter, &request, NULL))
+        g_cancellable_cancel(((HttpRequest *) request)->stop);
     http_client_unref(client);
 }
 

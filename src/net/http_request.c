@@ -126,6 +126,7 @@ http_request_new(HttpClient *client, const char *method, const char *path, JsonN
     }
     HttpRequest *request = g_new0(HttpRequest, 1);
     request->client = http_client_ref(client);
+    g_hash_table_add(client->requests, request);
     request->message = message;
     request->what = g_strdup_printf("%s %s", method, url);
     request->stop = g_cancellable_new();
@@ -142,6 +143,7 @@ http_request_new(HttpClient *client, const char *method, const char *path, JsonN
 void
 http_request_free(HttpRequest *request)
 {
+    g_hash_table_remove(request->client->requests, request);
     if (request->cancel)
         g_cancellable_disconnect(request->cancel, request->cancel_id);
     g_clear_object(&request->cancel);

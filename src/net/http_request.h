@@ -18,6 +18,8 @@ struct HttpClient {
     SoupSession *session;         /* of the thread's main context */
     GMainContext *waiting;        /* of http_client_call, which runs only it */
     SoupSession *waiting_session;
+    /* owned by the client's thread */
+    GHashTable *requests; /* set of HttpRequest under way */
 };
 
 /** One request until its answer's headers are there. */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gio/gio.h>
+#include <json-glib/json-glib.h>
 #include "base/error.h"
 #include "net/identity.h"
 #include "net/schema.h"
@@ -54,6 +55,8 @@ typedef struct {
     gsize max_body_bytes;    /* over it: too-large, before it is read to the end */
     guint threads;           /* for HTTP_THREAD handlers */
     guint max_streams;
+    guint request_s;         /* a handshake, and then a request, must have come within so many seconds; 0 = 30 */
+    guint idle_s;            /* a kept connection without a request is closed after so many; 0 = 60 */
     const Schema *schema;
     const HttpRoute *routes; /* ends with operation NULL */
     gpointer service;        /* for handlers */

@@ -6,20 +6,16 @@ bare_lab    the same without Godwit; one per test module
 make_lab    make_lab(hosts=3, storage='iscsi', …): more labs, ended with the module
 vm          vm('web', dirty=20): a VM in `lab`, gone after the test
 """
-import itertools
 import os
 
 import pytest
 
-from labkit import Lab
-
-_numbers = itertools.count(1)
-
+from labkit import Lab, new_name
 
 def _new_lab():
     if os.geteuid() != 0:
         pytest.skip("the lab makes namespaces and so needs root")
-    return Lab(f"t{os.getpid()}-{next(_numbers)}")
+    return Lab(new_name())
 
 
 @pytest.fixture(scope="module")

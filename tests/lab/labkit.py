@@ -3,6 +3,7 @@
 
 Nothing here sleeps a fixed time: wait_until() waits for conditions.
 """
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,14 @@ import time
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 LAB = os.path.join(CHECKOUT, "lab", "lab")
 BUILD = os.environ.get("GODWIT_BUILD") or os.path.join(CHECKOUT, "build")
+
+
+_numbers = itertools.count(1)
+
+
+def new_name():
+    """A name for a lab, unique on this machine; GODWIT_LAB_PREFIX lets the caller find leftovers."""
+    return f"{os.environ.get('GODWIT_LAB_PREFIX') or f't{os.getpid()}'}-{next(_numbers)}"
 
 
 def wait_until(condition, what, timeout=20, every=0.05):

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from labkit import CHECKOUT, LAB, Lab, wait_until
+from labkit import CHECKOUT, LAB, Lab, new_name, wait_until
 
 sys.path.insert(0, os.path.join(CHECKOUT, "lab"))
 from godwitlab import witness  # noqa: E402
@@ -147,7 +147,7 @@ def test_datagrams_overtaken_at_the_switch_over_are_only_late():
 
 def test_the_machine_is_untouched_and_hosts_are_themselves():
     before = machine()
-    lab = Lab(f"t{os.getpid()}-m")
+    lab = Lab(new_name())
     try:
         lab.up(bare=True, hosts=2)
         assert machine() == before
@@ -353,7 +353,7 @@ def test_down_after_kill_9_of_the_holder_leaves_nothing(make_lab):
 
 @pytest.mark.parametrize("moment", ["holder.json", "logs/lab.log", "logs/h2-libvirtd.log"])
 def test_up_killed_at_any_moment_takes_all_with_it(moment):
-    lab = Lab(f"t{os.getpid()}-k")
+    lab = Lab(new_name())
     with subprocess.Popen(lab.command("up", "--bare"), stderr=subprocess.DEVNULL) as starting:
         wait_until(lambda: os.path.exists(f"{lab.folder}/{moment}"), f"{moment} is there",
                    every=0.001)
@@ -364,7 +364,7 @@ def test_up_killed_at_any_moment_takes_all_with_it(moment):
 
 
 def test_up_that_fails_takes_itself_down(tmp_path):
-    lab = Lab(f"t{os.getpid()}-f")
+    lab = Lab(new_name())
     done = lab.run("up", check=False, env={**os.environ, "GODWIT_BUILD": str(tmp_path)})
     assert done.returncode == 1 and "--bare" in done.stderr
     for name in ["godwit", "godwitd", "godwit-manager", "godwit-flyway"]:

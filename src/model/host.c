@@ -46,6 +46,7 @@ static const RecordField host_fields[] = {
     STRING(Host, qemu_owner),
     STRING(Host, security_model),
     INT(Host, clock_ms),
+    INT(Host, clock_offset_ms),
     INT(Host, vms),
 };
 RECORD_DEFINE(Host, host, "host", host_fields);

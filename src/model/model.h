@@ -72,6 +72,7 @@ typedef struct {
     char *qemu_owner;    /* "uid:gid" that QEMU runs as (libvirt's DAC base label) */
     char *security_model; /* "apparmor", "selinux", "none" beside dac */
     gint64 clock_ms;     /* host's wall clock when the facts were taken */
+    gint64 clock_offset_ms; /* how far it is ahead of the manager's, as seen when they came; filled by the manager */
     gint64 vms;          /* count of domains that run */
 } Host;
 MODEL_DECLARE(Host, host)

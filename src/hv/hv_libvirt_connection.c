@@ -250,7 +250,8 @@ open_and_register(HvLibvirtConnection *self, GError **error)
     hv_libvirt_connection_place(self, &place);
     virConnectPtr conn = virConnectOpen(place.uri);
     if (!conn) {
-        hv_libvirt_set_error(error, NULL, "can't connect to %s", place.uri);
+        g_set_error_literal(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+                            virGetLastErrorMessage()); /* set_unreachable adds the rest */
         return FALSE;
     }
     g_mutex_lock(&self->lock);

@@ -40,21 +40,38 @@ code_of(const virError *last, virConnectPtr conn)
     return GODWIT_ERROR_HYPERVISOR;
 }
 
-void
-hv_libvirt_set_error(GError **error, virConnectPtr conn, const char *what, ...)
+/* Takes the saved error. */
+static void
+set_error(GError **error, virErrorPtr last, virConnectPtr conn, const char *tried)
 {
-    virErrorPtr last = virSaveLastError();
     GodwitError code = code_of(last, conn);
-    va_list args;
 
-    va_start(args, what);
-    g_autofree char *tried = g_strdup_vprintf(what, args);
-    va_end(args);
-    g_set_error(error, GODWIT_ERROR, code, "%s: libvirt says: %s%s", tried,
+    g_set_error(error, GODWIT_ERROR, (int)code, "%s: libvirt says: %s%s", tried,
                 last && last->message ? last->message : "nothing",
                 code == GODWIT_ERROR_UNREACHABLE
                     ? "; look at it with: systemctl status libvirtd (or virtqemud)"
                     : "");
     if (last)
         virFreeError(last);
+}
+
+void
+hv_libvirt_set_error(GError **error, virConnectPtr conn, const char *what, ...)
+{
+    virErrorPtr last = virSaveLastError();
+    va_list args;
+
+    va_start(args, what);
+    g_autofree char *tried = g_strdup_vprintf(what, args);
+    va_end(args);
+    set_error(error, last, conn, tried);
+}
+
+void
+hv_libvirt_set_vm_error(GError **error, virDomainPtr domain, const char *what)
+{
+    virErrorPtr last = virSaveLastError();
+    g_autofree char *tried = g_strdup_printf("%s VM %s", what, virDomainGetName(domain));
+
+    set_error(error, last, virDomainGetConnect(domain), tried);
 }

@@ -17,7 +17,7 @@
 /* ---- documents (hv_domain_xml.c, hv_host_xml.c, hv_network_xml.c) -------------------------------
  */
 
-/** <capabilities> → Host: uuid, cpu (not cpus, mhz), machine_types, qemu_owner, security_model. */
+/** <domain> → its shape. Not from XML, so left zero: host, state, persistent, autostart, stats. */
 Vm *hv_domain_xml_parse(const char *xml, GError **error);
 
 /** <capabilities> → Host: uuid, cpu (without cpus and mhz), machine_types, qemu_owner,

@@ -35,6 +35,10 @@ typedef struct {
     gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */
     gint64 proved_us;            /* monotonic here */
     gboolean finish_refused;     /* Finish's reply was an error (or never comes any more): the source's libvirt will resume its VM */
+    gboolean finish_unsettled;   /* source: the good reply was handed over, but the source's libvirt closed its connection before it was
+                                  * seen to have read it: nothing was told to the peer; only that libvirt knows what became of its VM */
+    gint64 peer_clock_offset_us; /* to be added to the peer host's monotonic clock to get ours */
+    gint64 peer_clock_uncertainty_us; /* -1: not measured */
     GError *error;               /* FAILED */
     char *tls;                   /* "TLS1.3 AES-256-GCM …" */
 } WorkerStatus;

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <glib.h>
+#include "base/error.h"
+
+/**
+ * The flyway protocol, version 1.0: what two godwit-flyway workers say to each other. This header
+ * is the specification; docs/flyway-protocol.md draws the sequences.
+ *
+ * Transport: TCP, the 24 bytes of preamble (flyway/worker.h) in clear, then TLS 1.3 with both
+ * certificates demanded; the source is the TLS client. Inside are frames, nothing else. All
+ * integers are big endian, all UUIDs 16 bytes as in RFC 4122, all texts UTF-8 without control
+ * characters and without a terminating NUL.
+ *
+ *     offset 0  type    u8   FrameType; unknown: protocol error
+ *            1  lane    u8   0 = the session, 1..FLYWAY_LANES a lane
+ *            2  flags   u16  0 in this version, else protocol error
+ *            4  length  u32  of the payload that follows; limits in the table of protocol.c
+ *
+ * A protocol error ends the connection. Nothing is negotiated by trying.
+ *
+ * | frame        | lane | sender      | payload, bytes                                             |
+ * |--------------|------|-------------|------------------------------------------------------------|
+ * | HELLO        | 0    | source      | FrameHello, 112                                            |
+ * | HELLO_REPLY  | 0    | destination | FrameReply, 16 and text of at most 512                     |
+ * | LANE_OPEN    | n    | source      | kind u8, 0 u8, 0 u16, window u32                           |
+ * | LANE_ACCEPT  | n    | destination | window u32                                                 |
+ * | LANE_REFUSE  | n    | destination | text of at most 256                                        |
+ * | DATA         | n    | both        | 1 to FRAME_DATA_MAX bytes of the lane                      |
+ * | CREDIT       | n    | both        | u32: so many bytes more may be sent                        |
+ * | EOF          | n    | both        | none: no more DATA in this direction                       |
+ * | CLOSE        | n    | both        | none: the sender neither sends nor takes anything any more |
+ * | PROVED       | 0    | source      | u64 sender's monotonic clock, us                           |
+ * | REFUSED      | 0    | source      | none                                                       |
+ * | PING         | 0    | both        | u64 sender's monotonic clock, us                           |
+ * | PONG         | 0    | both        | u64 of the PING, u64 answerer's monotonic clock, us        |
+ * | BYE          | 0    | both        | none: the sender ends the session as it was asked to       |
+ *
+ * HELLO is the first frame of a connection and HELLO_REPLY the answer; no other frame comes before
+ * them, and neither comes again. The ticket is good for one HELLO that is accepted. A reply whose
+ * code isn't FLYWAY_OK is the last frame of its connection.
+ *
+ * Lanes. Only the source opens them, with a number that isn't in use. It sends no DATA before
+ * LANE_ACCEPT. Each side may have sent at most the other's window plus all CREDIT got; more is a
+ * protocol error, as is DATA after EOF. Each side ends a lane with exactly one CLOSE (LANE_REFUSE
+ * counts as the destination's); what came before a CLOSE is still delivered. A number is free again
+ * when both have been sent. DATA, CREDIT and EOF may still arrive after one's own CLOSE: dropped.
+ *
+ * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
+ * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
+ * it paused. At most one of the two is sent, once, and only after a Finish call was carried.
+ *
+ * Silence: each side sends a PING after FLYWAY_PING_US of having sent none, and calls the session
+ * dead when it has received nothing for FLYWAY_SILENCE_US.
+ */
+#define FLYWAY_MAJOR 1 /* another one is refused */
+#define FLYWAY_MINOR 0 /* the lower of both is spoken */
+#define FLYWAY_ABILITIES G_GUINT64_CONSTANT(0) /* bits; none is defined in 1.0. Those of both are used */
+
+#define FLYWAY_LANES 16
+#define FLYWAY_HELLO_US (10 * G_USEC_PER_SEC) /* from TCP connection to HELLO's acceptance */
+#define FLYWAY_PING_US (5 * G_USEC_PER_SEC)
+#define FLYWAY_SILENCE_US (20 * G_USEC_PER_SEC)
+
+#define FRAME_HEADER_SIZE 8
+/** With its header the largest frame fills four TLS records. */
+#define FRAME_DATA_MAX (4 * 16384 - FRAME_HEADER_SIZE)
+#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + FRAME_DATA_MAX)
+#define FRAME_TEXT_MAX 512
+#define FRAME_REFUSE_TEXT_MAX 256
+/** No window is larger, so that sums of credit can't overflow. */
+#define FRAME_WINDOW_MAX (64u * 1024 * 1024)
+
+typedef enum {
+    FRAME_HELLO = 1,
+    FRAME_HELLO_REPLY = 2,
+    FRAME_LANE_OPEN = 16,
+    FRAME_LANE_ACCEPT = 17,
+    FRAME_LANE_REFUSE = 18,
+    FRAME_DATA = 19,
+    FRAME_CREDIT = 20,
+    FRAME_EOF = 21,
+    FRAME_CLOSE = 22,
+    FRAME_PROVED = 32,
+    FRAME_REFUSED = 33,
+    FRAME_PING = 48,
+    FRAME_PONG = 49,
+    FRAME_BYE = 63,
+} FrameType;
+
+typedef enum { FLYWAY_SOURCE = 0, FLYWAY_DESTINATION = 1 } FlywaySide;
+
+typedef enum {
+    LANE_RPC = 1,    /* libvirt's RPC */
+    LANE_STREAM = 2, /* QEMU's migration stream */
+    LANE_NBD = 3,    /* QEMU's disks: reserved, refused in 1.0 */
+} LaneKind;
+
+/** What HELLO_REPLY says. */
+typedef enum {
+    FLYWAY_OK = 0,
+    FLYWAY_BAD_VERSION = 1, /* another major version */
+    FLYWAY_BAD_TICKET = 2,  /* not the ticket that was given out */
+    FLYWAY_EXPIRED = 3,     /* the ticket was used already, or is too old */
+    FLYWAY_WRONG = 4,       /* right ticket, but for another migration, VM, direction or host */
+    FLYWAY_BUSY = 5,        /* not ready for it, or ending */
+} FlywayCode;
+
+typedef struct {
+    guint16 major, minor; /* offset 0, 2 */
+    FlywaySide side;      /* 4: u8, then three 0 bytes; the sender's */
+    guint64 abilities;    /* 8 */
+    guint8 id[16];        /* 16: the migration */
+    guint8 vm[16];        /* 32 */
+    guint8 self[16];      /* 48: the sender's host */
+    guint8 peer[16];      /* 64: whom it believes to talk to */
+    guint8 ticket[32];    /* 80 */
+} FrameHello;
+#define FRAME_HELLO_SIZE 112
+
+typedef struct {
+    guint16 major, minor;           /* offset 0, 2: that are spoken from now on */
+    FlywayCode code;                /* 4: u16, then a 0 u16 */
+    guint64 abilities;              /* 8: those of both */
+    char text[FRAME_TEXT_MAX + 1];  /* 16: why not; empty where FLYWAY_OK */
+} FrameReply;
+#define FRAME_REPLY_SIZE 16
+
+/** One decoded frame. Which member of the union holds follows from the type. */
+typedef struct {
+    FrameType type;
+    guint8 lane;
+    union {
+        FrameHello hello;
+        FrameReply reply;
+        struct {
+            LaneKind kind;
+            guint32 window;
+        } open;                                /* LANE_OPEN */
+        guint32 window;                        /* LANE_ACCEPT */
+        char text[FRAME_REFUSE_TEXT_MAX + 1];  /* LANE_REFUSE */
+        struct {
+            const guint8 *bytes;               /* in the decoded buffer */
+            gsize length;
+        } data;                                /* DATA */
+        guint32 credit;                        /* CREDIT */
+        struct {
+            guint64 sent_us, answered_us;      /* PROVED and PING have only the first */
+        } clock;                               /* PROVED, PING, PONG */
+    };
+} Frame;
+
+/**
+ * Decodes the frame at the start of a buffer. 0 with *used = its size; -EAGAIN where it isn't whole
+ * yet (never for FRAME_SIZE_MAX bytes or more); -EPROTO where it breaks the rules above: *why then
+ * gets a static English phrase. Pure.
+ */
+int frame_decode(const guint8 *in, gsize length, Frame *frame, gsize *used, const char **why);
+
+/**
+ * Encodes; returns the size, or 0 where room doesn't suffice. The frame must keep the rules (ours:
+ * asserted). For DATA, bytes may stand in out already, at FRAME_HEADER_SIZE. Texts are cut at a
+ * character to fit. Pure.
+ */
+gsize frame_encode(const Frame *frame, guint8 *out, gsize room);
+
+/** "DATA"; static. "?" where unknown. */
+const char *frame_name(guint type);
+/** The code a client sees for a reply that isn't FLYWAY_OK. */
+GodwitError flyway_code_error(FlywayCode code);
+
+/** 16 bytes of a UUID's text and back; FALSE where it isn't one. */
+gboolean flyway_uuid_parse(const char *text, guint8 out[16]);
+void flyway_uuid_format(const guint8 in[16], char out[37]);

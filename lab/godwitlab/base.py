@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import zlib
 
 LAB_DIR = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 CHECKOUT = os.path.dirname(LAB_DIR)
@@ -148,11 +149,11 @@ def read_json(path, default=None):
 
 
 @contextlib.contextmanager
-def locked(path):
-    """Holds an exclusive lock on a file while the body runs."""
+def locked(path, key=""):
+    """Holds an exclusive lock while the body runs: one byte of the file, chosen by the key."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, zlib.crc32(key.encode()))
         yield
 
 

@@ -47,7 +47,7 @@ def up(lab, options):
     os.makedirs(cache_dir(), exist_ok=True)
     guest.tiny()
     options["kvm"] = guest.kvm_works(say)
-    with locked(os.path.join(cache_dir(), f"up-{lab.name}.lock")):
+    with locked(os.path.join(cache_dir(), "up.lock"), lab.name):
         if holder_pid(lab) is not None:
             raise LabError(f"the lab '{lab.name}' has just been started by somebody else")
         down(lab)           # what a crash may have left

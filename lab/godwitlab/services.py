@@ -5,6 +5,7 @@ Built by mmdebstrap when first asked for (about a minute), then kept in the cach
 the root disk's image, the kernel and the initramfs. Each VM gets a copy of the disk (vda) and a
 disk of its own for the witness (vdb).
 """
+import glob
 import os
 import shutil
 
@@ -129,6 +130,9 @@ def prepare(lab, say):
     if not os.path.exists(path):
         say("building the services image (some minutes, once)")
         guest.build(path, _make)
+        for old in glob.glob(os.path.join(cache_dir(), "services-*")):
+            if old != path:
+                shutil.rmtree(old, ignore_errors=True)
     boot = lab.path("boot", "services")
     os.makedirs(boot, mode=0o755, exist_ok=True)
     for name in ["vmlinuz", "initrd"]:

@@ -315,6 +315,12 @@ def test_iscsi_disk_moves_over_one_link(make_lab):
     lab.move("db", "h2")
     wait_until(lambda: lab.witness("db")["places"].get("h2", 0) > 50, "it is heard from h2")
     lab.assert_intact("db", "h2")
+    # Nothing guards an iSCSI disk: a second copy can be started by hand, and must be noticed.
+    lab.virsh("h1", "define", f"{lab.folder}/vms/db.xml")
+    lab.virsh("h1", "start", "db")
+    wait_until(lambda: not lab.witness("db")["ok"], "two copies are found out", 60, every=0.5)
+    result = lab.witness("db", disk=True)
+    assert result["doubled"] > 0 and {"h1", "h2"} == set(result["places"]), result
     lab.down()
 
 

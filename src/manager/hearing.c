@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "manager/manager.h"
 #include "manager/migrations.h"
@@ -50,9 +51,13 @@ hear_host(const Ear *ear, const char *text, GError **error)
 {
     Host *host = record_from_string(&host_type, text, -1, error);
 
-    if (host != NULL)
-        inventory_set_host(ear->manager->inventory, ear->host_uuid, host);
-    return host != NULL;
+    if (host == NULL)
+        return FALSE;
+    /* Just taken, so the clocks can be compared; facts on greeting may be older. */
+    if (host->clock_ms != 0)
+        host->clock_offset_ms = host->clock_ms - clock_wall_ms();
+    inventory_set_host(ear->manager->inventory, ear->host_uuid, host);
+    return TRUE;
 }
 
 static gboolean

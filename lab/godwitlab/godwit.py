@@ -16,6 +16,7 @@ from .places import Place
 
 BIN = "/srv/godwit/bin"
 PORT = 8443
+CONTROL_PORT = 16570
 URL = f"https://{MANAGER_ADDRESS}:{PORT}"
 PROGRAMS = ["godwit", "godwitd", "godwit-manager", "godwit-flyway"]
 MANAGER_CONFIG = "/etc/godwit/manager.conf"
@@ -34,7 +35,7 @@ port={PORT}
 _HOST = f"""\
 [control]
 address={{address}}
-port=16570
+port={CONTROL_PORT}
 
 [migration]
 addresses={{address}}
@@ -115,13 +116,20 @@ def add_daemon(host):
     host.daemon("godwitd", [f"{BIN}/godwitd", "--config", HOST_CONFIG])
 
 
+def start_daemon(host):
+    """Starts a host's godwitd and waits until it can be reached."""
+    daemon = host.find("godwitd")
+    daemon.start()
+    daemon.wait(lambda: host.listens(CONTROL_PORT), "listening", UP_WITHIN_S)
+
+
 def join(manager, host):
     """Lets a host join the manager's cluster and starts its godwitd."""
     token = manager.godwit("host", "add").get("token")
     if not token:
         raise LabError("'godwit host add --output json' gave no \"token\"")
     host.run(f"{BIN}/godwitd", "--config", HOST_CONFIG, "join", URL, "--token", token)
-    host.find("godwitd").start()
+    start_daemon(host)
 
 
 def connected(manager):

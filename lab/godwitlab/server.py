@@ -156,7 +156,7 @@ class Server:
         if self.options["bare"] and name.startswith("godwit"):
             raise LabError("this lab was started with --bare: it has no Godwit")
         with self._lock:
-            if place is self.switch or not hasattr(place, "daemons"):
+            if not hasattr(place, "daemons"):
                 raise Usage("the switch has no daemons")
             daemon = place.find(name)
             if action in SIGNALS:
@@ -166,7 +166,7 @@ class Server:
             elif place is self.manager:
                 place.start()
             else:
-                daemon.start()
+                godwit.start_daemon(place)
             return {"place": place.name, "daemon": name,
                     "pid": daemon.process.pid if daemon.running() else None}
 

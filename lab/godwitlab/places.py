@@ -30,6 +30,7 @@ PRIVATE = {
     "/var/log/godwit": "log-godwit",
 }
 TRAVERSABLE = 0o755
+SECRET = {"/var/lib/godwit", "/var/lib/godwit-manager"}  # keys are in there: 0700, as their programs demand
 
 _ANCHOR = """
 hostname "$1"; shift
@@ -109,7 +110,7 @@ class Place:
         binds = []
         for inside, outside in PRIVATE.items():
             folder = self.lab.host_dir(self.name, outside)
-            os.makedirs(folder, mode=TRAVERSABLE, exist_ok=True)
+            os.makedirs(folder, mode=0o700 if inside in SECRET else TRAVERSABLE, exist_ok=True)
             binds += [inside, folder]
         self.anchor = subprocess.Popen(
             ["unshare", "-n", "-m", "-u", "--propagation", "private", "--", "sh", "-ec", _ANCHOR,

@@ -141,7 +141,8 @@ on_accept_certificate(GTlsConnection *tls, GTlsCertificate *certificate, GTlsCer
 
     if (connection->listener && judge(connection, certificate, &error))
         return TRUE;
-    g_debug("http: a client's certificate was refused: %s", error ? error->message : "ending");
+    /* Said aloud: the client itself only sees its connection end. */
+    g_info("http: a client's certificate was refused: %s", error ? error->message : "ending");
     return FALSE;
 }
 

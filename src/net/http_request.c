@@ -30,8 +30,8 @@ is_expected(const IdentityName *expect, const IdentityName *name, GError **error
     gboolean same_uuid = expect->uuid[0] == '\0' || g_ascii_strcasecmp(expect->uuid, name->uuid) == 0;
     if (expect->role == name->role && same_uuid)
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED, "%s %s answers there, expected was %s %s",
-                words[name->role], name->uuid, words[expect->role], expect->uuid);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED, "%s %s answers there, expected was %s%s%s",
+                words[name->role], name->uuid, words[expect->role], *expect->uuid ? " " : "", expect->uuid);
     return FALSE;
 }
 

@@ -35,7 +35,7 @@ findings_add(GPtrArray *findings, const Finding *finding)
     g_ptr_array_add(findings, mine);
 }
 
-static void
+static void G_GNUC_PRINTF(3, 0)
 found(GPtrArray *findings, Finding finding, const char *format, va_list list)
 {
     g_autofree char *message = g_strdup_vprintf(format, list);

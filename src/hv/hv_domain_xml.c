@@ -18,20 +18,52 @@ static const struct {
 };
 
 static char *
+pci_address(xmlNode *address)
+{
+    static const char *const parts[] = { "domain", "bus", "slot", "function" };
+    guint64 value[G_N_ELEMENTS(parts)] = { 0 };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *text = hv_xml_attribute(address, parts[i]);
+        value[i] = text ? g_ascii_strtoull(text, NULL, 0) : 0;
+    }
+    return g_strdup_printf("%04x:%02x:%02x.%x", (guint)value[0] & 0xffff, (guint)value[1] & 0xff,
+                           (guint)value[2] & 0x1f, (guint)value[3] & 7);
+}
+
+static char *
+volume_source(xmlNode *source)
+{
+    g_autofree char *pool = hv_xml_attribute(source, "pool");
+    g_autofree char *volume = hv_xml_attribute(source, "volume");
+
+    return g_strdup_printf("%s/%s", pool ? pool : "?", volume ? volume : "?");
+}
+
+static char *
+nvme_source(xmlNode *source)
+{
+    g_autofree char *pci = pci_address(hv_xml_child(source, "address"));
+    g_autofree char *namespace = hv_xml_attribute(source, "namespace");
+
+    return g_strdup_printf("%s/%s", pci, namespace ? namespace : "?");
+}
+
+/* NULL only where there is no medium: what we can't name must not look like an empty drive. */
+static char *
 disk_source(const char *type, xmlNode *source)
 {
     if (!source)
         return NULL;
-    if (strcmp(type, "volume") == 0) {
-        g_autofree char *pool = hv_xml_attribute(source, "pool");
-        g_autofree char *volume = hv_xml_attribute(source, "volume");
-        return pool && volume ? g_strdup_printf("%s/%s", pool, volume) : NULL;
-    }
+    if (strcmp(type, "volume") == 0)
+        return volume_source(source);
+    if (strcmp(type, "nvme") == 0)
+        return nvme_source(source);
     for (gsize i = 0; i < G_N_ELEMENTS(disk_sources); i++) {
         if (strcmp(type, disk_sources[i].type) == 0)
             return hv_xml_attribute(source, disk_sources[i].attribute);
     }
-    return NULL;
+    return g_strdup("?");
 }
 
 static char *
@@ -112,20 +144,6 @@ nic_parse(xmlNode *node)
  * full) */
 
 static char *
-pci_address(xmlNode *address)
-{
-    static const char *const parts[] = { "domain", "bus", "slot", "function" };
-    guint64 value[G_N_ELEMENTS(parts)] = { 0 };
-
-    for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
-        g_autofree char *text = hv_xml_attribute(address, parts[i]);
-        value[i] = text ? g_ascii_strtoull(text, NULL, 0) : 0;
-    }
-    return g_strdup_printf("%04x:%02x:%02x.%x", (guint)value[0] & 0xffff, (guint)value[1] & 0xff,
-                           (guint)value[2] & 0x1f, (guint)value[3] & 7);
-}
-
-static char *
 usb_name(xmlNode *source)
 {
     g_autofree char *vendor = hv_xml_attribute(hv_xml_child(source, "vendor"), "id");
@@ -167,22 +185,28 @@ hostdev_detail(xmlNode *node)
 
 /* Interfaces that are a piece of the host's hardware or belong to another process. */
 static char *
-interface_detail(xmlNode *node)
+hostdev_interface_detail(xmlNode *node)
 {
-    g_autofree char *type = hv_xml_attribute(node, "type");
-    xmlNode *source = hv_xml_child(node, "source");
+    if (!hv_xml_attribute_is(node, "type", "hostdev"))
+        return NULL;
+    g_autofree char *pci = pci_address(hv_xml_child(hv_xml_child(node, "source"), "address"));
+    return g_strdup_printf("pci %s (interface)", pci);
+}
 
-    if (g_strcmp0(type, "hostdev") == 0) {
-        g_autofree char *pci = pci_address(hv_xml_child(source, "address"));
-        return g_strdup_printf("hostdev pci %s", pci);
-    }
-    if (g_strcmp0(type, "vdpa") == 0 || g_strcmp0(type, "vhostuser") == 0) {
-        g_autofree char *where = hv_xml_attribute(source, "dev");
-        if (!where)
-            where = hv_xml_attribute(source, "path");
-        return g_strdup_printf("%s %s", type, where ? where : "?");
-    }
-    return NULL;
+static char *
+vdpa_detail(xmlNode *node)
+{
+    gboolean is_vdpa = hv_xml_attribute_is(node, "type", "vdpa");
+
+    return is_vdpa ? hv_xml_attribute(hv_xml_child(node, "source"), "dev") : NULL;
+}
+
+static char *
+vhostuser_detail(xmlNode *node)
+{
+    gboolean is_vhostuser = hv_xml_attribute_is(node, "type", "vhostuser");
+
+    return is_vhostuser ? hv_xml_attribute(hv_xml_child(node, "source"), "path") : NULL;
 }
 
 static char *
@@ -262,9 +286,11 @@ character_detail(xmlNode *node)
 
     if (!type || !g_strv_contains(tied, type))
         return NULL;
-    if (!path)
-        path = host_and_port(source);
-    return g_strdup_printf("%s %s", type, path ? path : "?");
+    if (path)
+        return g_strdup_printf("%s %s", type, path);
+    g_autofree char *host = hv_xml_attribute(source, "host");
+    g_autofree char *service = hv_xml_attribute(source, "service");
+    return g_strdup_printf("%s %s:%s", type, host ? host : "", service ? service : "?");
 }
 
 /* A display bound to one address needs that address on the other host. */
@@ -290,7 +316,9 @@ static const struct {
     char *(*detail)(xmlNode *node);
 } device_rows[] = {
     { "hostdev", "hostdev", hostdev_detail },
-    { "interface", "interface", interface_detail },
+    { "interface", "hostdev", hostdev_interface_detail },
+    { "interface", "vdpa", vdpa_detail },
+    { "interface", "vhostuser", vhostuser_detail },
     { "filesystem", "filesystem", filesystem_detail },
     { "redirdev", "redirdev", redirdev_detail },
     { "tpm", "tpm", tpm_detail },

@@ -28,8 +28,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(virStoragePool, virStoragePoolFree)
 void hv_libvirt_set_error(GError **error, virConnectPtr conn, const char *what, ...)
     G_GNUC_PRINTF(3, 4);
 
-/** The same for a call on a VM: what ("can't resume") is followed by its name. Every libvirt call, even
- * virDomainGetName, clears the last error, so it is looked up here. */
+/** The same for a call on a VM: what ("can't resume") is followed by its name. Every libvirt call,
+ * even virDomainGetName, clears the last error, so it is looked up here. */
 void hv_libvirt_set_vm_error(GError **error, virDomainPtr domain, const char *what);
 
 /* ---- sockets (hv_libvirt_uri.c)

@@ -10,7 +10,8 @@
  * serves a connection at most max_client_requests (5) calls at a time, so each migration has a
  * connection of its own and progress, cancel and downtime use the shared one.
  *
- * --unsafe is never given: libvirt checks caches and shared storage by itself, and is right.
+ * UNSAFE is given only where the caller has proved what libvirt would have to guess: it takes a
+ * folder for shared only if its file system is of a kind that it knows (NFS, CephFS, OCFS2, …).
  *
  * Outcomes: TRUE = libvirt confirmed the source's end. UNREACHABLE = our connection to the
  * local libvirtd broke while it ran: the outcome is not known here. CANCELLED = aborted by
@@ -36,6 +37,8 @@ flags_of(virDomainPtr domain, const HvMigrate *how)
 
     if (how->start_paused)
         flags |= VIR_MIGRATE_PAUSED;
+    if (how->storage_proved)
+        flags |= VIR_MIGRATE_UNSAFE;
     /* A transient VM stays one: it has no definition that could move. */
     if (virDomainIsPersistent(domain) == 1)
         flags |= VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE;

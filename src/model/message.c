@@ -20,11 +20,18 @@ static const RecordField migration_request_fields[] = {
 };
 RECORD_DEFINE(MigrationRequest, migration_request, "migration request", migration_request_fields);
 
+static const RecordField storage_proof_fields[] = {
+    STRING(StorageProof, folder),
+    STRING(StorageProof, nonce),
+};
+RECORD_DEFINE(StorageProof, storage_proof, "storage proof", storage_proof_fields);
+
 static const RecordField reservation_request_fields[] = {
     STRING(ReservationRequest, id),
     ONE(ReservationRequest, from, peer_type),
     ONE(ReservationRequest, vm, vm_type),
     ONE(ReservationRequest, host, host_type),
+    LIST(ReservationRequest, proofs, storage_proof_type),
 };
 RECORD_DEFINE(ReservationRequest, reservation_request, "reservation request",
               reservation_request_fields);

@@ -294,12 +294,20 @@ typedef struct {
 } MigrationRequest;
 MODEL_DECLARE(MigrationRequest, migration_request)
 
+/** Shows that both hosts see the same folder: the source has written nonce to folder/.godwit-ID. */
+typedef struct {
+    char *folder; /* absolute */
+    char *nonce;  /* 64 hex digits */
+} StorageProof;
+MODEL_DECLARE(StorageProof, storage_proof)
+
 /** source → destination: POST /v1/incoming; the destination answers with a Reservation. */
 typedef struct {
     char *id;
     Peer *from;
     Vm *vm;        /* its full shape, for the checks */
     Host *host;    /* the source's facts */
+    GPtrArray *proofs; /* StorageProof: a folder of disks each, where the source could write */
 } ReservationRequest;
 MODEL_DECLARE(ReservationRequest, reservation_request)
 

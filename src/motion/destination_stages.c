@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "motion/destination_private.h"
+#include "motion/shared.h"
 #include "preflight/preflight.h"
 
 #define PORTAL_SECONDS 3
@@ -87,7 +88,8 @@ check_disks(Destination *destination, GError **error)
         if (!check_disk(destination, disks->pdata[i], error))
             return FALSE;
     }
-    return TRUE;
+    return shared_verify(destination->request->proofs, destination->request->id, destination->motion->config.host_name,
+                         destination->request->from->name, error);
 }
 
 static gboolean

@@ -38,6 +38,7 @@ struct Source {
     gint64 suspended_us;  /* CPUs stopped for the switch; 0 = not seen */
     gint64 resumed_us;    /* CPUs started there, in our clock; 0 = unknown */
     gint64 offset_us;     /* added to the destination's clock gives ours */
+    gboolean storage_proved; /* see shared.h */
     gboolean clock_known, connection_lost, abort_sent, told_destination, alarmed;
 
     GMutex lock;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "motion/shared.h"
 #include "preflight/preflight.h"
 
 #define CONNECT_SECONDS 5
@@ -82,6 +83,7 @@ reservation_request(Source *source)
     request->from->control_port = source->motion->config.control_port;
     request->vm = record_copy(&vm_type, source->vm);
     request->host = record_copy(&host_type, source->host);
+    request->proofs = shared_plant(source->vm, source->request->id);
     return request;
 }
 
@@ -92,8 +94,10 @@ ask_reservation(Source *source, GError **error)
     g_autoptr(JsonNode) answer = source_call_peer(source, "POST", "/v1/incoming",
                                                   record_to_json(&reservation_request_type, request), error);
 
+    shared_remove(source->vm, source->request->id);
     if (!answer)
         return FALSE;
+    source->storage_proved = shared_is_proved(source->vm, request->proofs);
     source->reservation = record_from_json(&reservation_type, answer, error);
     if (source->reservation && source->reservation->ticket && source->reservation->addresses)
         return TRUE;
@@ -185,7 +189,7 @@ undo_reserve(gpointer self)
 {
     Source *source = self;
 
-    if (source->reservation || source->recovering)
+    if (source->reservation)
         source_tell_runs(source);
     end_worker(source);
 }
@@ -428,7 +432,8 @@ run_copy(gpointer self, GError **error)
     source->call.how = (HvMigrate){ .vm_uuid = source->request->vm_uuid,
                                     .rpc_socket = source->rpc_socket,
                                     .stream_socket = source->stream_socket,
-                                    .start_paused = TRUE };
+                                    .start_paused = TRUE,
+                                    .storage_proved = source->storage_proved };
     watch_progress(source);
     source->call.thread = g_thread_new("migrate", call_main, source);
     return runner_wait(&source->runner, copied, 0, "the copy", error);
@@ -444,6 +449,8 @@ run_switch(gpointer self, GError **error)
     gboolean ok;
 
     watch_progress(source); /* after a restart */
+    if (source->recovering) /* which may have been in the middle of `reserve` */
+        shared_remove(source->vm, source->request->id);
     if (source->recovering && !source->worker)
         source->worker = worker_attach(WORKER_SOURCE, source->folder, source->runner.context, on_worker, source, &lost);
     ok = source_settle(source, error);

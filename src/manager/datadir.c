@@ -101,10 +101,16 @@ publish_ca(const DataDir *dir, GError **error)
 
     if (g_file_get_contents(file, &there, NULL, NULL) && strcmp(there, dir->ca->cert) == 0)
         return TRUE;
+    /* chmod because of our umask: whoever is given the file may read it. */
     if (g_file_set_contents_full(file, dir->ca->cert, -1,
                                  G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644,
-                                 &problem))
+                                 &problem) &&
+        g_chmod(file, 0644) == 0)
         return TRUE;
+    if (problem == NULL) {
+        set_errno(error, "opening to clients", file, errno);
+        return FALSE;
+    }
     g_set_error(error, GODWIT_ERROR,
                 g_error_matches(problem, G_FILE_ERROR, G_FILE_ERROR_NOSPC) ? GODWIT_ERROR_NO_SPACE
                                                                            : GODWIT_ERROR_INTERNAL,

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-#define LEDGER_RETRY_S 5
+#define LEDGER_RETRY_S 2
 #define PROBE_KEY "manager/probe"
 
 struct Ledger {

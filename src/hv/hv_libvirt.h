@@ -109,8 +109,8 @@ void hv_libvirt_connection_unref(HvLibvirtConnection *connection);
 typedef struct {
     Hv hv; /* first */
     HvLibvirtConnection *connection;
-    char *host_uuid; /* of the capabilities; under lock, NULL until first known */
     GMutex lock;
+    char *host_uuid; /* under lock; NULL until first known */
 } HvLibvirt;
 
 /* hv_libvirt_facts.c */
@@ -134,5 +134,7 @@ gboolean hv_libvirt_job(Hv *hv, const char *uuid, HvJob *job, GError **error);
 gboolean hv_libvirt_job_abort(Hv *hv, const char *uuid, GError **error);
 gboolean hv_libvirt_set_max_downtime(Hv *hv, const char *uuid, gint64 ms, GError **error);
 
-/** Host UUID by conn's capabilities, asked once per process of libvirtd. (transfer full) */
+/** Host UUID, of conn's capabilities if not known yet (slow at libvirtd's start: it probes every
+ * QEMU);
+ * "" where libvirt has none. (transfer full) */
 char *hv_libvirt_host_uuid(HvLibvirt *self, virConnectPtr conn, GError **error);

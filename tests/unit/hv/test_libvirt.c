@@ -260,8 +260,9 @@ test_unreachable(Daemon *daemon, gconstpointer data)
     g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE);
 }
 
-/* A daemon that appears is met at once, not at the end of a delay; one that accepts and says
- * nothing doesn't hold hv_free up for long. */
+/* A daemon that appears later is met; one that accepts and then says nothing doesn't hold hv_free
+ * up for long. (That a new socket ends the delay between attempts is seen in the lab: here it would
+ * be a race.) */
 static void
 test_daemon_appears_and_hangs(Daemon *daemon, gconstpointer data)
 {

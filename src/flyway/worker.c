@@ -145,7 +145,7 @@ worker_free(Worker *worker)
         GSource *reaper = g_unix_fd_source_new(fd_steal(&worker->pidfd), G_IO_IN);
 
         g_source_set_callback(reaper, G_SOURCE_FUNC(reap_orphan), NULL, NULL);
-        g_source_attach(reaper, worker->context);
+        g_source_attach(reaper, NULL); /* our context may end with a migration's thread: the main loop doesn't */
         g_source_unref(reaper);
     }
     drop_source(&worker->control_source);

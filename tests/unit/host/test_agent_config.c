@@ -140,6 +140,7 @@ test_manual_and_example(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(AgentConfig) config = agent_config_load(example, TRUE, &error);
     g_assert_no_error(error);
+    g_assert_nonnull(config);
 }
 
 static void

@@ -241,6 +241,7 @@ test_outgoing(Fixture *fixture, gconstpointer data)
     g_autoptr(GError) error = NULL;
     g_autoptr(JsonNode) accepted = call(fixture->manager, "POST", "/v1/outgoing", request, &error);
     g_assert_no_error(error);
+    g_assert_nonnull(accepted);
     g_assert_cmpuint(motion_fake.started, ==, 1);
     assert_refused(fixture->manager, "POST", "/v1/outgoing", "{\"id\":\"" ID "\"}",
                    GODWIT_ERROR_INVALID, "vm_uuid");
@@ -260,6 +261,7 @@ test_outgoing(Fixture *fixture, gconstpointer data)
     g_autoptr(JsonNode) cancelled =
         call(fixture->manager, "POST", "/v1/outgoing/" ID "/cancel", NULL, &error);
     g_assert_no_error(error);
+    g_assert_nonnull(cancelled);
     g_assert_cmpuint(motion_fake.cancelled, ==, 1);
 }
 
@@ -276,12 +278,14 @@ test_incoming(Fixture *fixture, gconstpointer data)
     g_autoptr(GError) error = NULL;
     g_autoptr(JsonNode) reserved = call(fixture->peer, "POST", "/v1/incoming", honest, &error);
     g_assert_no_error(error); /* facts that this version doesn't know are let through */
+    g_assert_nonnull(reserved);
     g_assert_cmpstr(motion_fake.peer, ==, PEER);
     assert_refused(fixture->peer, "POST", "/v1/incoming", liar, GODWIT_ERROR_FORBIDDEN, OTHER);
 
     g_autoptr(JsonNode) settled =
         call(fixture->peer, "POST", "/v1/incoming/" ID "/settle", "{\"source\":\"runs\"}", &error);
     g_assert_no_error(error);
+    g_assert_nonnull(settled);
     g_assert_cmpstr(motion_fake.word, ==, "runs");
     assert_refused(fixture->peer, "POST", "/v1/incoming/" ID "/settle", "{\"source\":\"dunno\"}",
                    GODWIT_ERROR_INVALID, "source");

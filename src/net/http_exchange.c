@@ -9,8 +9,9 @@
  * thread has posted the answer back), or with the connection taken over (STREAM).
  *
  * COMING → RUNNING → ANSWERED, and from each the client may go: then the message is gone, and what a thread still brings is
- * thrown away. References: the server's set while the message lives, and the thread's. A time limit spans COMING, so that a
- * client that sends a byte a minute ends; after it the socket's own idle limit watches over the answer's way. */
+ * thrown away. References: the server's set while the message lives, and the thread's. A time limit of the connection spans
+ * COMING, so that a client that sends a byte a minute ends; another the answer's way; a third the idle time after it. Only
+ * the handler has none. */
 
 #include <string.h>
 #include "base/json.h"
@@ -22,8 +23,8 @@ struct HttpExchange {
     gatomicrefcount references;
     HttpServer *server;         /* NULL: the server has ended */
     SoupServerMessage *message; /* NULL: it is gone */
-    GSource *limit;
     gsize received;
+    gboolean come; /* the body is there */
     const HttpRoute *route;
     const SchemaOperation *operation;
     HttpCall call; /* its strings are owned here */
@@ -49,14 +50,16 @@ exchange_unref(HttpExchange *exchange)
     g_free(exchange);
 }
 
+static HttpPeer *
+peer_of(HttpExchange *exchange)
+{
+    return http_peer_of(soup_server_message_get_remote_address(exchange->message));
+}
+
 /* The message is over, for whatever reason. */
 static void
 exchange_end(HttpExchange *exchange)
 {
-    if (exchange->limit) {
-        g_source_destroy(exchange->limit);
-        g_clear_pointer(&exchange->limit, g_source_unref);
-    }
     if (!exchange->message)
         return;
     g_signal_handlers_disconnect_by_data(exchange->message, exchange);
@@ -75,12 +78,6 @@ http_exchange_abandon(HttpExchange *exchange)
     exchange_unref(exchange);
 }
 
-static HttpPeer *
-peer_of(HttpExchange *exchange)
-{
-    return http_peer_of(soup_server_message_get_remote_address(exchange->message));
-}
-
 /* ---- answering ----------------------------------------------------------------------------------- */
 
 static void
@@ -91,6 +88,8 @@ answer_text(HttpExchange *exchange, guint status, JsonNode *body)
     soup_message_headers_replace(headers, "Cache-Control", "no-store");
     soup_message_headers_replace(headers, "X-Content-Type-Options", "nosniff");
     soup_server_message_set_status(exchange->message, status, NULL);
+    if (exchange->come)
+        http_peer_set_limit(peer_of(exchange), exchange->server->idle_s);
     if (!body)
         return;
     char *text = json_text(body, FALSE);
@@ -123,6 +122,20 @@ answer(HttpExchange *exchange, JsonNode *body, const GError *error)
         answer_text(exchange, body ? exchange->call.status : SOUP_STATUS_NO_CONTENT, body);
 }
 
+/* Away from libsoup, for which the message is over then, and so is the exchange. Only while libsoup reads the message. */
+static GIOStream *
+take_connection(HttpExchange *exchange, GSocket **socket)
+{
+    g_autoptr(SoupServerMessage) message = g_object_ref(exchange->message);
+
+    *socket = g_object_ref(peer_of(exchange)->socket);
+    http_peer_set_limit(peer_of(exchange), 0);
+    exchange_end(exchange);
+    GIOStream *io = soup_server_message_steal_connection(message);
+    g_assert(io);
+    return io;
+}
+
 /* Over the limit: libsoup is out of it from here on. */
 static void
 refuse_large(HttpExchange *exchange)
@@ -130,14 +143,11 @@ refuse_large(HttpExchange *exchange)
     g_autoptr(GError) error =
         g_error_new(GODWIT_ERROR, GODWIT_ERROR_TOO_LARGE, "the request's body has over %" G_GSIZE_FORMAT " bytes",
                     exchange->server->max_body_bytes);
-    g_autoptr(GSocket) socket = g_object_ref(peer_of(exchange)->socket);
-    g_autoptr(SoupServerMessage) message = g_object_ref(exchange->message);
     HttpServer *server = exchange->server;
+    g_autoptr(GSocket) socket = NULL;
+    g_autoptr(GIOStream) io = take_connection(exchange, &socket);
 
-    exchange_end(exchange);
-    g_autoptr(GIOStream) io = soup_server_message_steal_connection(message);
-    if (io)
-        http_refuse(io, socket, server->name, error);
+    http_refuse(io, socket, server->name, error);
 }
 
 /* ---- who asks ------------------------------------------------------------------------------------ */
@@ -281,24 +291,18 @@ on_body(SoupServerMessage *message, gpointer data)
 {
     HttpExchange *exchange = data;
 
-    g_source_destroy(exchange->limit);
-    g_clear_pointer(&exchange->limit, g_source_unref);
+    /* libsoup's own answers and those settled early go out now; for the others answer_text sets it again. */
+    exchange->come = TRUE;
+    http_peer_set_limit(peer_of(exchange), soup_server_message_get_status(message) ? exchange->server->idle_s : 0);
 }
 
 static void
 on_over(SoupServerMessage *message, gpointer data)
 {
-    exchange_end(data);
-}
-
-static gboolean
-on_limit(gpointer data)
-{
     HttpExchange *exchange = data;
 
-    g_debug("http: a request takes too long to come");
-    g_socket_shutdown(peer_of(exchange)->socket, TRUE, TRUE, NULL);
-    return G_SOURCE_REMOVE;
+    http_peer_set_limit(peer_of(exchange), exchange->server->idle_s);
+    exchange_end(exchange);
 }
 
 void
@@ -319,10 +323,7 @@ http_exchange_begin(HttpServer *server, SoupServerMessage *message)
     g_signal_connect(message, "got-body", G_CALLBACK(on_body), exchange);
     g_signal_connect(message, "finished", G_CALLBACK(on_over), exchange);
     g_signal_connect(message, "disconnected", G_CALLBACK(on_over), exchange);
-
-    exchange->limit = g_timeout_source_new_seconds(server->request_s);
-    g_source_set_callback(exchange->limit, on_limit, exchange, NULL);
-    g_source_attach(exchange->limit, server->context);
+    http_peer_set_limit(peer_of(exchange), server->request_s);
 }
 
 /* ---- the handler runs ------------------------------------------------------------------------------ */
@@ -427,11 +428,8 @@ run_stream(HttpExchange *exchange)
         answer_error(exchange, error);
         return;
     }
-    g_autoptr(GSocket) socket = g_object_ref(peer_of(exchange)->socket);
-    g_autoptr(SoupServerMessage) message = g_object_ref(exchange->message);
-    exchange_end(exchange);
-    g_autoptr(GIOStream) io = soup_server_message_steal_connection(message);
-    g_assert(io); /* this is the message's own request-read handler */
+    g_autoptr(GSocket) socket = NULL;
+    g_autoptr(GIOStream) io = take_connection(exchange, &socket);
     http_stream_connect(stream, io, socket);
 }
 

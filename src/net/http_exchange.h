@@ -21,6 +21,7 @@ struct HttpServer {
     GThreadPool *pool; /* of HttpExchange */
 
     SoupServer *soup;
+    int quiet; /* the other end of the socket that libsoup listens on */
     HttpListener *listener;
     GHashTable *exchanges; /* set of HttpExchange under way */
     GPtrArray *streams;    /* HttpStream, each has a reference here */

@@ -61,8 +61,33 @@ peer_free(gpointer data)
 {
     HttpPeer *peer = data;
 
+    http_peer_set_limit(peer, 0);
     g_object_unref(peer->socket);
     g_free(peer);
+}
+
+static gboolean
+on_peer_limit(gpointer data)
+{
+    HttpPeer *peer = data;
+
+    g_debug("http: a connection is ended: its client takes too long");
+    g_socket_shutdown(peer->socket, TRUE, TRUE, NULL);
+    return G_SOURCE_REMOVE;
+}
+
+void
+http_peer_set_limit(HttpPeer *peer, guint seconds)
+{
+    if (peer->limit) {
+        g_source_destroy(peer->limit);
+        g_clear_pointer(&peer->limit, g_source_unref);
+    }
+    if (seconds == 0)
+        return;
+    peer->limit = g_timeout_source_new_seconds(seconds);
+    g_source_set_callback(peer->limit, on_peer_limit, peer, NULL);
+    g_source_attach(peer->limit, g_main_context_get_thread_default());
 }
 
 static void

@@ -15,6 +15,7 @@ typedef struct HttpListener HttpListener;
 typedef struct {
     GSocket *socket;
     IdentityName who; /* of the client's certificate; role NONE = it showed none */
+    GSource *limit;   /* ends the connection, see http_peer_set_limit */
 } HttpPeer;
 
 typedef struct {
@@ -35,3 +36,5 @@ guint http_listener_port(const HttpListener *listener);
 
 /** What is known of the connection with this remote address object. (borrowed) */
 HttpPeer *http_peer_of(GSocketAddress *remote);
+/** The connection is shut down in so many seconds from now, in place of what was set before; 0: it isn't. */
+void http_peer_set_limit(HttpPeer *peer, guint seconds);

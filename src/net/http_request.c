@@ -181,9 +181,10 @@ hint_of(const HttpRequest *request, const GError *error)
 
     if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED))
         return "; does the service run there, and is the port right?";
-    return ended && request->connected && request->client->certificate
-               ? "; it may have refused our certificate, its log says why"
-               : "";
+    if (!ended || !request->connected)
+        return "";
+    return request->client->certificate ? "; it was stopped, or it refused our certificate: its log says why"
+                                        : "; it was stopped, or it demands a certificate of its cluster";
 }
 
 GError *

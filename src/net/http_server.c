@@ -12,7 +12,9 @@
 
 #include "net/http_server.h"
 
-#include <string.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include "base/fd.h"
 #include "net/http_exchange.h"
 
 #define REQUEST_S 30
@@ -88,7 +90,6 @@ on_connected(GIOStream *stream, GSocketAddress *local, GSocketAddress *remote, g
     HttpServer *server = data;
     g_autoptr(GError) error = NULL;
 
-    g_socket_set_timeout(http_peer_of(remote)->socket, server->idle_s);
     if (!soup_server_accept_iostream(server->soup, stream, local, remote, &error))
         g_debug("http: libsoup doesn't take a connection: %s", error->message);
 }
@@ -144,6 +145,26 @@ listen_with(HttpServer *server, const HttpServerConfig *config, GError **error)
     return http_listener_new(&listening, error);
 }
 
+/* libsoup keeps a connection after its first request only while it listens on something itself. So it gets a socket from
+ * which nothing ever comes: one end of a pair, of which we hold the other. */
+static gboolean
+soup_listen_quietly(HttpServer *server, GError **error)
+{
+    int pair[2];
+    g_autoptr(GError) local = NULL;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "can't make a pair of sockets: %s", g_strerror(errno));
+        return FALSE;
+    }
+    server->quiet = pair[0];
+    g_autoptr(GSocket) socket = g_socket_new_from_fd(pair[1], &local);
+    if (socket && soup_server_listen_socket(server->soup, socket, 0, &local))
+        return TRUE;
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "libsoup doesn't listen: %s", local->message);
+    return FALSE;
+}
+
 static void
 soup_start(HttpServer *server)
 {
@@ -171,8 +192,9 @@ http_server_new(const HttpServerConfig *config, GError **error)
     server->pool = g_thread_pool_new(work, NULL, (gint) MAX(config->threads, 1), FALSE, NULL);
     server->exchanges = g_hash_table_new(NULL, NULL);
     server->streams = g_ptr_array_new();
+    server->quiet = -1;
     soup_start(server);
-    if (take_routes(server, config->routes, error))
+    if (take_routes(server, config->routes, error) && soup_listen_quietly(server, error))
         server->listener = listen_with(server, config, error);
     if (!server->listener) {
         http_server_free(server);
@@ -209,6 +231,7 @@ http_server_free(HttpServer *server)
         http_exchange_abandon(at->data);
     soup_server_disconnect(server->soup);
     g_object_unref(server->soup);
+    fd_close_p(&server->quiet);
     g_ptr_array_unref(server->streams);
     g_hash_table_unref(server->exchanges);
     g_hash_table_unref(server->routes);

@@ -220,7 +220,6 @@ http_stream_connect(HttpStream *stream, GIOStream *io, GSocket *socket)
     g_assert(ending || stream->state == STREAM_HELD);
     stream->io = g_object_ref(io);
     stream->socket = g_object_ref(socket);
-    g_socket_set_timeout(socket, 0); /* it is idle by nature */
     g_socket_set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, STALL_MS, NULL);
     g_string_prepend(stream->pile, head);
     if (!ending)

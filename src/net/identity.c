@@ -212,7 +212,7 @@ identity_check(Identity *identity, const char *dir, GError **error)
     if (!local)
         return TRUE;
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                "the identity in '%s' can't be used: %s. Joining the cluster again makes a new one", dir, local->message);
+                "the identity in '%s' can't be used (%s); joining the cluster again makes a new one", dir, local->message);
     return FALSE;
 }
 

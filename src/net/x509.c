@@ -12,7 +12,11 @@ x509_ok(int code, GodwitError as, const char *what, GError **error)
 {
     if (code >= 0)
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, as, "%s: %s", what, gnutls_strerror(code));
+    /* Their sentences end with a full stop, ours go on. */
+    g_autofree char *reason = g_strdup(gnutls_strerror(code));
+    if (g_str_has_suffix(reason, "."))
+        reason[strlen(reason) - 1] = '\0';
+    g_set_error(error, GODWIT_ERROR, as, "%s: %s", what, reason);
     return FALSE;
 }
 

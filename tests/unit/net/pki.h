@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include <gio/gio.h>
 #include <glib/gstdio.h>
 #include "net/identity.h"
 

@@ -114,6 +114,7 @@ on_closed(HttpStream *stream, gpointer data)
     g_mutex_lock(&service->lock);
     service->streams_closed++;
     g_cond_broadcast(&service->changed);
+    g_main_context_wakeup(NULL);
     g_mutex_unlock(&service->lock);
 }
 

@@ -46,7 +46,7 @@ def up(lab, options):
         check_programs()
     os.makedirs(cache_dir(), exist_ok=True)
     guest.tiny()
-    options["kvm"] = guest.kvm_works(say)
+    options.update(kvm=guest.kvm_works(say), qemu=guest.qemu_version())
     with locked(os.path.join(cache_dir(), "up.lock"), lab.name):
         if holder_pid(lab) is not None:
             raise LabError(f"the lab '{lab.name}' has just been started by somebody else")

@@ -149,6 +149,12 @@ def tiny():
     return os.path.join(folder, "vmlinuz"), image
 
 
+def qemu_version():
+    """QEMU's version as a list of two numbers."""
+    found = re.search(r"version (\d+)\.(\d+)", run([QEMU, "--version"]))
+    return [int(found[1]), int(found[2])] if found else [0, 0]
+
+
 # KVM: only where a guest really got to user space in it
 
 def _machine():

@@ -9,6 +9,7 @@ A guest that runs once counts upwards. In the order in which its datagrams reach
     late       the last datagrams of the old place overtaken by the first of the new one: heard
                within LATE_MS after the place changed. Two copies would also repeat counters
     lost       counters never heard between the first and the last of a boot
+    boots      how often the guest started in the time looked at; more than once: it crashed
     fsynced_missing  pairs (sequence, counter) the guest reported as safely written that are not
                      on its disk
 """
@@ -99,6 +100,7 @@ class Analysis:
             "received": self.received, "lost": self.lost, "doubled": self.doubled,
             "gone_back": self.gone_back, "late": self.late, "boots": len(self.boots),
             "longest_gap_ms": round(self.longest_ns / MS, 2),
+            "longest_switch_ms": max((m["gap_ms"] for m in self.moves), default=None),
             "gaps_over_20ms": self.gap_count, "gaps": self.gaps,
             "place": self.places[self.place] if self.place is not None else None,
             "places": self.heard_at, "moves": self.moves[-LISTED_MAX:],
@@ -167,5 +169,6 @@ def analyse(lab, name, now_ns, since_start=False, disk=None):
         result["fsynced_reported"] = len(analysis.synced)
         result["fsynced_missing"] = missing_on_disk(disk, analysis.boot, analysis.synced)
     bad = result["doubled"] + result["gone_back"] + result.get("fsynced_missing", 0)
-    result["ok"] = bad == 0 and analysis.received > 0
+    # A guest that starts anew by itself has crashed; after a wanted reboot one uses --reset.
+    result["ok"] = bad == 0 and result["boots"] == 1
     return result

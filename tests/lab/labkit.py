@@ -193,7 +193,7 @@ class Lab:
                 if self.virsh(host, "domstate", name, check=False).stdout.strip() == "running"]
 
     def assert_intact(self, name, place=None):
-        """The invariant: it ran once, lost no data, and runs on exactly one host."""
+        """The invariant: it ran once, did not crash, lost no data, runs on exactly one host."""
         result = self.witness(name, disk=True)
         assert result["ok"], result
         running = self.running_on(name)

@@ -2,10 +2,11 @@
 
 /* Theory of operation
  *
- * The cluster's own certificate authority: one self-signed certificate with its key, in the manager's data folder, made on
- * the first start. It signs end certificates only (path length 0). A signed certificate takes from the request nothing but
- * the public key, and only after the request has proved that the asker holds the private one. Certificates begin to be
- * valid a day before they are signed, because the clocks of hosts that join are not always right. */
+ * The cluster's own certificate authority: one self-signed certificate with its key, in the
+ * manager's data folder, made on the first start. It signs end certificates only (path length 0). A
+ * signed certificate takes from the request nothing but the public key, and only after the request
+ * has proved that the asker holds the private one. Certificates begin to be valid a day before they
+ * are signed, because the clocks of hosts that join are not always right. */
 
 #include <gio/gio.h>
 #include <gnutls/crypto.h>
@@ -34,7 +35,7 @@ static int
 cert_begin(gnutls_x509_crt_t cert, const char *common_name, gint64 days)
 {
     unsigned char serial[16];
-    time_t now = (time_t) (clock_wall_ms() / 1000);
+    time_t now = (time_t)(clock_wall_ms() / 1000);
     int code = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
 
     serial[0] = (serial[0] & 0x7f) | 0x40; /* positive, and of constant length */
@@ -48,7 +49,7 @@ cert_begin(gnutls_x509_crt_t cert, const char *common_name, gint64 days)
         code = gnutls_x509_crt_set_expiration_time(cert, now + days * DAY_S);
     if (code >= 0)
         code = gnutls_x509_crt_set_dn_by_oid(cert, GNUTLS_OID_X520_COMMON_NAME, 0, common_name,
-                                             (unsigned int) strlen(common_name));
+                                             (unsigned int)strlen(common_name));
     return code;
 }
 
@@ -67,7 +68,8 @@ ca_make(GError **error)
 {
     g_auto(gnutls_x509_privkey_t) key = x509_key_new(error);
     g_auto(gnutls_x509_crt_t) cert = NULL;
-    /* Two clusters' CAs must not have the same name, or verification would say "bad signature" and not "unknown". */
+    /* Two clusters' CAs must not have the same name, or verification would say "bad signature" and
+     * not "unknown". */
     g_autofree char *random = random_hex_256();
     g_autofree char *name = g_strdup_printf("Godwit CA %.16s", random);
 
@@ -109,7 +111,9 @@ ca_check(const Ca *ca, const char *dir, GError **error)
     if (x509_is_pair(cert, key) && gnutls_x509_crt_get_ca_status(cert, NULL) > 0)
         return TRUE;
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                "the CA in '%s' can't be used: ca-key.pem is not the key of ca.pem. Restore both from a backup", dir);
+                "the CA in '%s' can't be used: ca-key.pem is not the key of ca.pem. Restore both "
+                "from a backup",
+                dir);
     return FALSE;
 }
 
@@ -131,12 +135,13 @@ ca_open(const char *dir, gboolean *created, GError **error)
     if (!no_cert) {
         /* A new CA would silently lock out every host. */
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                    "'%s' has ca.pem but not ca-key.pem; restore it from a backup (a new CA means that every host joins anew)",
+                    "'%s' has ca.pem but not ca-key.pem; restore it from a backup (a new CA means "
+                    "that every host joins anew)",
                     dir);
         return NULL;
     }
-    /* A key without its certificate is left from a crash at the first start: nothing was signed with it yet.
-     * The certificate is written last, so that having it means having both. */
+    /* A key without its certificate is left from a crash at the first start: nothing was signed
+     * with it yet. The certificate is written last, so that having it means having both. */
     g_autoptr(Ca) made = ca_make(error);
     if (!made || !x509_make_dir(dir, error) || !x509_write(dir, "ca-key.pem", made->key, error) ||
         !x509_write(dir, "ca.pem", made->cert, error))
@@ -152,12 +157,13 @@ request_key(const char *request, GError **error)
 {
     g_auto(gnutls_x509_crq_t) crq = NULL;
     g_auto(gnutls_pubkey_t) key = NULL;
-    gnutls_datum_t data = { (unsigned char *) request, (unsigned int) strlen(request) };
+    gnutls_datum_t data = { (unsigned char *)request, (unsigned int)strlen(request) };
     const char *what = "reading the certificate request";
 
     if (!x509_ok(gnutls_x509_crq_init(&crq), GODWIT_ERROR_INTERNAL, what, error) ||
         !x509_ok(gnutls_pubkey_init(&key), GODWIT_ERROR_INTERNAL, what, error) ||
-        !x509_ok(gnutls_x509_crq_import(crq, &data, GNUTLS_X509_FMT_PEM), GODWIT_ERROR_INVALID, what, error) ||
+        !x509_ok(gnutls_x509_crq_import(crq, &data, GNUTLS_X509_FMT_PEM), GODWIT_ERROR_INVALID,
+                 what, error) ||
         !x509_ok(gnutls_x509_crq_verify(crq, 0), GODWIT_ERROR_INVALID,
                  "the certificate request is not signed with its own key", error) ||
         !x509_ok(gnutls_pubkey_import_x509_crq(key, crq, 0), GODWIT_ERROR_INVALID, what, error))
@@ -179,27 +185,29 @@ add_alt_name(gnutls_x509_crt_t cert, const char *name)
     g_autoptr(GInetAddress) ip = g_inet_address_new_from_string(name);
 
     if (ip)
-        return gnutls_x509_crt_set_subject_alt_name(cert, GNUTLS_SAN_IPADDRESS, g_inet_address_to_bytes(ip),
-                                                    (unsigned int) g_inet_address_get_native_size(ip),
-                                                    GNUTLS_FSAN_APPEND);
+        return gnutls_x509_crt_set_subject_alt_name(
+            cert, GNUTLS_SAN_IPADDRESS, g_inet_address_to_bytes(ip),
+            (unsigned int)g_inet_address_get_native_size(ip), GNUTLS_FSAN_APPEND);
     if (*name == '\0' || strlen(name) > 253 || strspn(name, dns) != strlen(name))
         return GNUTLS_E_INVALID_REQUEST;
-    return gnutls_x509_crt_set_subject_alt_name(cert, GNUTLS_SAN_DNSNAME, name, (unsigned int) strlen(name),
-                                                GNUTLS_FSAN_APPEND);
+    return gnutls_x509_crt_set_subject_alt_name(cert, GNUTLS_SAN_DNSNAME, name,
+                                                (unsigned int)strlen(name), GNUTLS_FSAN_APPEND);
 }
 
 static gboolean
 add_names(gnutls_x509_crt_t cert, const char *uri, const char *const *alt_names, GError **error)
 {
-    int code = gnutls_x509_crt_set_subject_alt_name(cert, GNUTLS_SAN_URI, uri, (unsigned int) strlen(uri),
-                                                    GNUTLS_FSAN_APPEND);
+    int code = gnutls_x509_crt_set_subject_alt_name(cert, GNUTLS_SAN_URI, uri,
+                                                    (unsigned int)strlen(uri), GNUTLS_FSAN_APPEND);
 
     if (!x509_ok(code, GODWIT_ERROR_INTERNAL, "naming a certificate", error))
         return FALSE;
     for (; alt_names && *alt_names; alt_names++) {
         if (add_alt_name(cert, *alt_names) < 0) {
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                        "'%s' is neither an IP address nor a host name, it can't stand in a certificate", *alt_names);
+            g_set_error(
+                error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                "'%s' is neither an IP address nor a host name, it can't stand in a certificate",
+                *alt_names);
             return FALSE;
         }
     }
@@ -227,11 +235,12 @@ cert_restrict(gnutls_x509_crt_t cert, gnutls_x509_crt_t ca)
 }
 
 char *
-ca_sign(const Ca *ca, const char *request, const IdentityName *name, const char *const *alt_names, gint days,
-        GError **error)
+ca_sign(const Ca *ca, const char *request, const IdentityName *name, const char *const *alt_names,
+        gint days, GError **error)
 {
     g_auto(gnutls_x509_crt_t) ca_cert = x509_cert(ca->cert, "reading the CA's certificate", error);
-    g_auto(gnutls_x509_privkey_t) ca_key = ca_cert ? x509_key(ca->key, "reading the CA's key", error) : NULL;
+    g_auto(gnutls_x509_privkey_t) ca_key =
+        ca_cert ? x509_key(ca->key, "reading the CA's key", error) : NULL;
     g_auto(gnutls_pubkey_t) public_key = ca_key ? request_key(request, error) : NULL;
     g_auto(gnutls_x509_crt_t) cert = NULL;
 
@@ -253,8 +262,8 @@ ca_sign(const Ca *ca, const char *request, const IdentityName *name, const char 
         code = cert_restrict(cert, ca_cert);
     if (!x509_ok(code, GODWIT_ERROR_INTERNAL, "making a certificate", error) ||
         !add_names(cert, uri, alt_names, error) ||
-        !x509_ok(gnutls_x509_crt_sign2(cert, ca_cert, ca_key, GNUTLS_DIG_SHA256, 0), GODWIT_ERROR_INTERNAL,
-                 "signing a certificate", error))
+        !x509_ok(gnutls_x509_crt_sign2(cert, ca_cert, ca_key, GNUTLS_DIG_SHA256, 0),
+                 GODWIT_ERROR_INTERNAL, "signing a certificate", error))
         return NULL;
     return x509_cert_pem(cert, error);
 }

@@ -2,12 +2,13 @@
 
 /* Theory of operation
  *
- * A client has two libsoup sessions: one for the main context of its thread, one for a private context that only
- * http_client_call runs, so that a blocking call doesn't let anything else of the thread happen meanwhile. A libsoup session
- * is tied to the context it is made in. Connections are kept for a short while, shorter than the server keeps them.
+ * A client has two libsoup sessions: one for the main context of its thread, one for a private
+ * context that only http_client_call runs, so that a blocking call doesn't let anything else of the
+ * thread happen meanwhile. A libsoup session is tied to the context it is made in. Connections are
+ * kept for a short while, shorter than the server keeps them.
  *
- * Requests under way hold a reference on the client: http_client_free cancels them, and their callbacks come later, from the
- * main context, with CANCELLED. */
+ * Requests under way hold a reference on the client: http_client_free cancels them, and their
+ * callbacks come later, from the main context, with CANCELLED. */
 
 #include "net/http_client.h"
 
@@ -20,14 +21,15 @@
 #define CONNECTIONS_MAX 64
 #define FINGERPRINT_MIN 32
 
-/* ---- the client -------------------------------------------------------------------------------- */
+/* ---- the client --------------------------------------------------------------------------------
+ */
 
 static SoupSession *
 session_new(void)
 {
-    SoupSession *session =
-        soup_session_new_with_options("user-agent", "godwit/" GODWIT_VERSION, "idle-timeout", IDLE_S, "timeout", 0,
-                                      "max-conns", CONNECTIONS_MAX, "max-conns-per-host", CONNECTIONS_MAX, NULL);
+    SoupSession *session = soup_session_new_with_options(
+        "user-agent", "godwit/" GODWIT_VERSION, "idle-timeout", IDLE_S, "timeout", 0, "max-conns",
+        CONNECTIONS_MAX, "max-conns-per-host", CONNECTIONS_MAX, NULL);
 
     soup_session_set_tls_database(session, NULL); /* trust nothing by itself, see http_request.c */
     soup_session_set_proxy_resolver(session, NULL);
@@ -40,9 +42,11 @@ check_url(const char *base_url, GError **error)
 {
     g_autoptr(GUri) uri = g_uri_parse(base_url, SOUP_HTTP_URI_FLAGS, NULL);
 
-    if (uri && strcmp(g_uri_get_scheme(uri), "https") == 0 && g_uri_get_host(uri) && *g_uri_get_host(uri))
+    if (uri && strcmp(g_uri_get_scheme(uri), "https") == 0 && g_uri_get_host(uri) &&
+        *g_uri_get_host(uri))
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "'%s' is not a URL like https://ADDRESS:PORT", base_url);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                "'%s' is not a URL like https://ADDRESS:PORT", base_url);
     return FALSE;
 }
 
@@ -56,7 +60,8 @@ take_identity(HttpClient *client, const Identity *identity, GError **error)
     memset(pem, 0, strlen(pem));
     if (client->certificate)
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "our own certificate can't be used: %s", local->message);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "our own certificate can't be used: %s",
+                local->message);
     return FALSE;
 }
 
@@ -79,7 +84,8 @@ client_new(const HttpClientConfig *config, GError **error)
     g_main_context_push_thread_default(client->waiting);
     client->waiting_session = session_new();
     g_main_context_pop_thread_default(client->waiting);
-    if (!check_url(config->base_url, error) || (config->identity && !take_identity(client, config->identity, error))) {
+    if (!check_url(config->base_url, error) ||
+        (config->identity && !take_identity(client, config->identity, error))) {
         http_client_free(client);
         return NULL;
     }
@@ -130,11 +136,12 @@ http_client_free(HttpClient *client)
         return;
     g_hash_table_iter_init(&iter, client->requests);
     while (g_hash_table_iter_next(&iter, &request, NULL))
-        g_cancellable_cancel(((HttpRequest *) request)->stop);
+        g_cancellable_cancel(((HttpRequest *)request)->stop);
     http_client_unref(client);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------------------------------
+ */
 
 static void
 on_text(GString *text, const GError *error, gpointer data)
@@ -144,7 +151,7 @@ on_text(GString *text, const GError *error, gpointer data)
     JsonNode *node = text ? http_request_answer(g_task_get_task_data(task), text, &wrong) : NULL;
 
     if (node)
-        g_task_return_pointer(task, node, (GDestroyNotify) json_node_unref);
+        g_task_return_pointer(task, node, (GDestroyNotify)json_node_unref);
     else
         g_task_return_error(task, wrong ? wrong : g_error_copy(error));
 }
@@ -167,8 +174,9 @@ static void
 call_start(HttpClient *client, SoupSession *session, HttpRequest *request, GTask *task)
 {
     g_task_set_check_cancellable(task, FALSE); /* the request's own error says more */
-    g_task_set_task_data(task, request, (GDestroyNotify) http_request_free);
-    soup_session_send_async(session, request->message, G_PRIORITY_DEFAULT, request->stop, on_sent, task);
+    g_task_set_task_data(task, request, (GDestroyNotify)http_request_free);
+    soup_session_send_async(session, request->message, G_PRIORITY_DEFAULT, request->stop, on_sent,
+                            task);
 }
 
 void
@@ -196,19 +204,20 @@ http_client_call_finish(HttpClient *client, GAsyncResult *result, GError **error
 static void
 on_waited(GObject *source, GAsyncResult *result, gpointer data)
 {
-    *(GAsyncResult **) data = g_object_ref(result);
+    *(GAsyncResult **)data = g_object_ref(result);
 }
 
 JsonNode *
-http_client_call(HttpClient *client, const char *method, const char *path, JsonNode *body, GCancellable *cancellable,
-                 GError **error)
+http_client_call(HttpClient *client, const char *method, const char *path, JsonNode *body,
+                 GCancellable *cancellable, GError **error)
 {
     g_autoptr(GAsyncResult) result = NULL;
 
     g_main_context_push_thread_default(client->waiting);
     HttpRequest *request = http_request_new(client, method, path, body, cancellable, error);
     if (request) {
-        call_start(client, client->waiting_session, request, g_task_new(NULL, NULL, on_waited, &result));
+        call_start(client, client->waiting_session, request,
+                   g_task_new(NULL, NULL, on_waited, &result));
         while (!result)
             g_main_context_iteration(client->waiting, TRUE);
     }
@@ -216,7 +225,8 @@ http_client_call(HttpClient *client, const char *method, const char *path, JsonN
     return result ? g_task_propagate_pointer(G_TASK(result), error) : NULL;
 }
 
-/* ---- the CA ------------------------------------------------------------------------------------ */
+/* ---- the CA ------------------------------------------------------------------------------------
+ */
 
 /* Does the CA in the answer have the fingerprint? (transfer full) its PEM. */
 static char *
@@ -226,8 +236,8 @@ ca_of_answer(JsonNode *answer, const char *base_url, const char *fingerprint, GE
     JsonNode *member = object ? json_object_get_member(object, "ca_pem") : NULL;
 
     if (!member || json_node_get_value_type(member) != G_TYPE_STRING) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL, "%s shows no CA certificate; is it a Godwit manager?",
-                    base_url);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL,
+                    "%s shows no CA certificate; is it a Godwit manager?", base_url);
         return NULL;
     }
     g_autofree char *actual = identity_fingerprint(json_node_get_string(member), error);
@@ -236,7 +246,8 @@ ca_of_answer(JsonNode *answer, const char *base_url, const char *fingerprint, GE
     if (g_ascii_strncasecmp(actual, fingerprint, strlen(fingerprint)) == 0)
         return json_node_dup_string(member);
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED,
-                "%s has a CA with the fingerprint %s, the token expects %s: it is another cluster's manager, or somebody "
+                "%s has a CA with the fingerprint %s, the token expects %s: it is another "
+                "cluster's manager, or somebody "
                 "sits between. Nothing was sent to it",
                 base_url, actual, fingerprint);
     return NULL;
@@ -249,10 +260,12 @@ http_client_fetch_ca(const char *base_url, const char *fingerprint, GError **err
 
     if (strlen(fingerprint) < FINGERPRINT_MIN || strlen(fingerprint) > 64) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                    "a CA's fingerprint has 64 hex digits, of which at least %d are needed", FINGERPRINT_MIN);
+                    "a CA's fingerprint has 64 hex digits, of which at least %d are needed",
+                    FINGERPRINT_MIN);
         return NULL;
     }
     g_autoptr(HttpClient) client = client_new(&config, error);
-    g_autoptr(JsonNode) answer = client ? http_client_call(client, "GET", "/api/v1/ca", NULL, NULL, error) : NULL;
+    g_autoptr(JsonNode) answer =
+        client ? http_client_call(client, "GET", "/api/v1/ca", NULL, NULL, error) : NULL;
     return answer ? ca_of_answer(answer, base_url, fingerprint, error) : NULL;
 }

@@ -2,16 +2,18 @@
 
 /* Theory of operation
  *
- * One request and its answer. What can be judged from the request's head is judged before its body has come: path, method,
- * who asks and whether they may; then of the body only its length is counted, and over the limit the connection is taken
- * over and refused (http_refusal.c). With the body there, parameters and body are checked against the schema and the handler
- * is called: at once (MAIN), in a thread (THREAD: the message is paused, nothing of the exchange is touched here until the
- * thread has posted the answer back), or with the connection taken over (STREAM).
+ * One request and its answer. What can be judged from the request's head is judged before its body
+ * has come: path, method, who asks and whether they may; then of the body only its length is
+ * counted, and over the limit the connection is taken over and refused (http_refusal.c). With the
+ * body there, parameters and body are checked against the schema and the handler is called: at once
+ * (MAIN), in a thread (THREAD: the message is paused, nothing of the exchange is touched here until
+ * the thread has posted the answer back), or with the connection taken over (STREAM).
  *
- * COMING → RUNNING → ANSWERED, and from each the client may go: then the message is gone, and what a thread still brings is
- * thrown away. References: the server's set while the message lives, and the thread's. A time limit of the connection spans
- * COMING, so that a client that sends a byte a minute ends; another the answer's way; a third the idle time after it. Only
- * the handler has none. */
+ * COMING → RUNNING → ANSWERED, and from each the client may go: then the message is gone, and what
+ * a thread still brings is thrown away. References: the server's set while the message lives, and
+ * the thread's. A time limit of the connection spans COMING, so that a client that sends a byte a
+ * minute ends; another the answer's way; a third the idle time after it. Only the handler has none.
+ */
 
 #include <string.h>
 #include "base/json.h"
@@ -40,9 +42,9 @@ exchange_unref(HttpExchange *exchange)
 
     if (!g_atomic_ref_count_dec(&exchange->references))
         return;
-    g_free((char *) call->host_uuid);
-    g_free((char *) call->client);
-    g_free((char *) call->token);
+    g_free((char *)call->host_uuid);
+    g_free((char *)call->client);
+    g_free((char *)call->token);
     g_clear_pointer(&call->params, g_hash_table_unref);
     g_clear_pointer(&call->body, json_node_unref);
     g_clear_pointer(&exchange->answer, json_node_unref);
@@ -78,7 +80,8 @@ http_exchange_abandon(HttpExchange *exchange)
     exchange_unref(exchange);
 }
 
-/* ---- answering ----------------------------------------------------------------------------------- */
+/* ---- answering
+ * ----------------------------------------------------------------------------------- */
 
 static void
 answer_text(HttpExchange *exchange, guint status, JsonNode *body)
@@ -93,7 +96,8 @@ answer_text(HttpExchange *exchange, guint status, JsonNode *body)
     if (!body)
         return;
     char *text = json_text(body, FALSE);
-    soup_server_message_set_response(exchange->message, "application/json", SOUP_MEMORY_TAKE, text, strlen(text));
+    soup_server_message_set_response(exchange->message, "application/json", SOUP_MEMORY_TAKE, text,
+                                     strlen(text));
 }
 
 static void
@@ -122,7 +126,8 @@ answer(HttpExchange *exchange, JsonNode *body, const GError *error)
         answer_text(exchange, body ? exchange->call.status : SOUP_STATUS_NO_CONTENT, body);
 }
 
-/* Away from libsoup, for which the message is over then, and so is the exchange. Only while libsoup reads the message. */
+/* Away from libsoup, for which the message is over then, and so is the exchange. Only while libsoup
+ * reads the message. */
 static GIOStream *
 take_connection(HttpExchange *exchange, GSocket **socket)
 {
@@ -140,9 +145,9 @@ take_connection(HttpExchange *exchange, GSocket **socket)
 static void
 refuse_large(HttpExchange *exchange)
 {
-    g_autoptr(GError) error =
-        g_error_new(GODWIT_ERROR, GODWIT_ERROR_TOO_LARGE, "the request's body has over %" G_GSIZE_FORMAT " bytes",
-                    exchange->server->max_body_bytes);
+    g_autoptr(GError) error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_TOO_LARGE,
+                                          "the request's body has over %" G_GSIZE_FORMAT " bytes",
+                                          exchange->server->max_body_bytes);
     HttpServer *server = exchange->server;
     g_autoptr(GSocket) socket = NULL;
     g_autoptr(GIOStream) io = take_connection(exchange, &socket);
@@ -150,7 +155,8 @@ refuse_large(HttpExchange *exchange)
     http_refuse(io, socket, server->name, error);
 }
 
-/* ---- who asks ------------------------------------------------------------------------------------ */
+/* ---- who asks
+ * ------------------------------------------------------------------------------------ */
 
 /* FALSE where there is an Authorization that isn't a bearer token. */
 static gboolean
@@ -201,15 +207,17 @@ authorize(HttpExchange *exchange, GError **error)
         return TRUE;
     if (exchange->call.role == HTTP_ANYONE)
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED,
-                    exchange->call.token ? "the token is not known here; it may have been deleted. 'godwit login' stores another"
+                    exchange->call.token ? "the token is not known here; it may have been deleted. "
+                                           "'godwit login' stores another"
                                          : "this needs a token; 'godwit login' stores one");
     else
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_FORBIDDEN, "%s may not be asked for by this caller",
-                    exchange->route->operation);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_FORBIDDEN,
+                    "%s may not be asked for by this caller", exchange->route->operation);
     return FALSE;
 }
 
-/* ---- the request comes ----------------------------------------------------------------------------- */
+/* ---- the request comes
+ * ----------------------------------------------------------------------------- */
 
 static gboolean
 take_query(const char *query, GHashTable *params, GError **error)
@@ -225,8 +233,10 @@ take_query(const char *query, GHashTable *params, GError **error)
             *equals = '\0';
         g_autofree char *name = g_uri_unescape_string(pairs[i], NULL);
         g_autofree char *value = g_uri_unescape_string(equals ? equals + 1 : "", NULL);
-        if (!name || !value || !g_utf8_validate(name, -1, NULL) || !g_utf8_validate(value, -1, NULL)) {
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "the query is not percent-encoded UTF-8");
+        if (!name || !value || !g_utf8_validate(name, -1, NULL) ||
+            !g_utf8_validate(value, -1, NULL)) {
+            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                        "the query is not percent-encoded UTF-8");
             return FALSE;
         }
         if (g_hash_table_contains(params, name)) {
@@ -245,8 +255,9 @@ take_head(HttpExchange *exchange, GError **error)
     HttpCall *call = &exchange->call;
     GUri *uri = soup_server_message_get_uri(exchange->message);
 
-    exchange->operation = schema_match(server->schema, soup_server_message_get_method(exchange->message),
-                                       g_uri_get_path(uri), call->params, error);
+    exchange->operation =
+        schema_match(server->schema, soup_server_message_get_method(exchange->message),
+                     g_uri_get_path(uri), call->params, error);
     if (!exchange->operation)
         return FALSE;
     call->operation = schema_operation_id(exchange->operation);
@@ -265,7 +276,8 @@ on_headers(SoupServerMessage *message, gpointer data)
     if (soup_server_message_get_status(message) != 0)
         return; /* libsoup found it malformed */
     if (soup_message_headers_get_encoding(headers) == SOUP_ENCODING_CONTENT_LENGTH &&
-        soup_message_headers_get_content_length(headers) > (goffset) exchange->server->max_body_bytes) {
+        soup_message_headers_get_content_length(headers) >
+            (goffset)exchange->server->max_body_bytes) {
         refuse_large(exchange);
         return;
     }
@@ -291,9 +303,11 @@ on_body(SoupServerMessage *message, gpointer data)
 {
     HttpExchange *exchange = data;
 
-    /* libsoup's own answers and those settled early go out now; for the others answer_text sets it again. */
+    /* libsoup's own answers and those settled early go out now; for the others answer_text sets it
+     * again. */
     exchange->come = TRUE;
-    http_peer_set_limit(peer_of(exchange), soup_server_message_get_status(message) ? exchange->server->idle_s : 0);
+    http_peer_set_limit(peer_of(exchange),
+                        soup_server_message_get_status(message) ? exchange->server->idle_s : 0);
 }
 
 static void
@@ -326,7 +340,8 @@ http_exchange_begin(HttpServer *server, SoupServerMessage *message)
     http_peer_set_limit(peer_of(exchange), server->request_s);
 }
 
-/* ---- the handler runs ------------------------------------------------------------------------------ */
+/* ---- the handler runs
+ * ------------------------------------------------------------------------------ */
 
 static gboolean
 take_body(HttpExchange *exchange, GError **error)
@@ -340,7 +355,8 @@ take_body(HttpExchange *exchange, GError **error)
         SoupMessageHeaders *headers = soup_server_message_get_request_headers(exchange->message);
         const char *type = soup_message_headers_get_content_type(headers, NULL);
         if (g_strcmp0(type, "application/json") != 0) {
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "the body must be 'Content-Type: application/json', not '%s'",
+            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                        "the body must be 'Content-Type: application/json', not '%s'",
                         type ? type : "nothing");
             return FALSE;
         }
@@ -357,7 +373,8 @@ static void
 run_main(HttpExchange *exchange)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(JsonNode) body = exchange->route->run(&exchange->call, exchange->server->service, &error);
+    g_autoptr(JsonNode) body =
+        exchange->route->run(&exchange->call, exchange->server->service, &error);
 
     answer(exchange, body, error);
 }
@@ -382,11 +399,12 @@ http_exchange_work(HttpExchange *exchange)
     GSource *source = g_idle_source_new();
 
     if (g_atomic_int_get(&server->ending))
-        exchange->error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "the service is ending");
+        exchange->error =
+            g_error_new(GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "the service is ending");
     else
         exchange->answer = exchange->route->run(&exchange->call, server->service, &exchange->error);
     g_source_set_priority(source, G_PRIORITY_DEFAULT);
-    g_source_set_callback(source, on_worked, exchange, (GDestroyNotify) exchange_unref);
+    g_source_set_callback(source, on_worked, exchange, (GDestroyNotify)exchange_unref);
     g_source_attach(source, server->context);
     g_source_unref(source);
 }
@@ -395,8 +413,9 @@ static void
 run_thread(HttpExchange *exchange)
 {
     if (g_thread_pool_unprocessed(exchange->server->pool) >= QUEUE_MAX) {
-        g_autoptr(GError) error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                                              "%d requests wait already; try again in a while", QUEUE_MAX);
+        g_autoptr(GError) error =
+            g_error_new(GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+                        "%d requests wait already; try again in a while", QUEUE_MAX);
         answer_error(exchange, error);
         return;
     }
@@ -412,13 +431,15 @@ run_stream(HttpExchange *exchange)
     g_autoptr(GError) error = NULL;
 
     if (strcmp(soup_server_message_get_method(exchange->message), "HEAD") == 0) {
-        soup_server_message_set_response(exchange->message, "text/event-stream", SOUP_MEMORY_STATIC, "", 0);
+        soup_server_message_set_response(exchange->message, "text/event-stream", SOUP_MEMORY_STATIC,
+                                         "", 0);
         soup_server_message_set_status(exchange->message, SOUP_STATUS_OK, NULL);
         return;
     }
     if (server->streams->len >= server->max_streams) {
         error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                            "%u event streams are open already, which is the limit; close one", server->streams->len);
+                            "%u event streams are open already, which is the limit; close one",
+                            server->streams->len);
         answer_error(exchange, error);
         return;
     }

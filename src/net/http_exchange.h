@@ -5,7 +5,8 @@
 #include "net/http_listener.h"
 #include "net/http_server.h"
 
-/** Inside of the server: what its parts share. All belongs to the server's main context unless said. */
+/** Inside of the server: what its parts share. All belongs to the server's main context unless
+ * said. */
 
 struct HttpServer {
     /* read-only after http_server_new */
@@ -51,5 +52,6 @@ void http_stream_keep_alive(HttpStream *stream);
 /** The server ends: tells the owner, closes at once. */
 void http_stream_abort(HttpStream *stream);
 
-/** Takes over a connection whose request is still being sent, answers it with the error and closes it. */
+/** Takes over a connection whose request is still being sent, answers it with the error and closes
+ * it. */
 void http_refuse(GIOStream *io, GSocket *socket, const char *server_name, const GError *error);

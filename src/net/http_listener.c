@@ -2,15 +2,16 @@
 
 /* Theory of operation
  *
- * libsoup could listen by itself, but it keeps connections whose handshake fails for ever (its SoupServerConnection and
- * first message hold each other), has no time limit for a handshake and tells nobody's name. So this module does it and
- * hands finished connections over.
+ * libsoup could listen by itself, but it keeps connections whose handshake fails for ever (its
+ * SoupServerConnection and first message hold each other), has no time limit for a handshake and
+ * tells nobody's name. So this module does it and hands finished connections over.
  *
- * A connection is, in this order: WAITING (accepted; nothing came yet, which costs a descriptor but no thread), SHAKING
- * (GIO does the handshake in a thread of its pool) and done: handed over or closed. One time limit spans both. The client's
- * certificate is judged in the handshake, by the CA of our own identity alone. No more than CONNECTIONS_MAX are in these two
- * states; beyond that nothing more is accepted until one is done, and others wait in the kernel's queue. When accept fails
- * (no descriptors left) it is tried again a second later, without spinning. */
+ * A connection is, in this order: WAITING (accepted; nothing came yet, which costs a descriptor but
+ * no thread), SHAKING (GIO does the handshake in a thread of its pool) and done: handed over or
+ * closed. One time limit spans both. The client's certificate is judged in the handshake, by the CA
+ * of our own identity alone. No more than CONNECTIONS_MAX are in these two states; beyond that
+ * nothing more is accepted until one is done, and others wait in the kernel's queue. When accept
+ * fails (no descriptors left) it is tried again a second later, without spinning. */
 
 #include "net/http_listener.h"
 
@@ -30,7 +31,8 @@ struct HttpListener {
     guint handshake_s;
     guint port;
     GMainContext *context;
-    void (*connected)(GIOStream *stream, GSocketAddress *local, GSocketAddress *remote, gpointer data);
+    void (*connected)(GIOStream *stream, GSocketAddress *local, GSocketAddress *remote,
+                      gpointer data);
     gpointer data;
     GPtrArray *sockets; /* GSocket */
 
@@ -48,7 +50,8 @@ typedef struct {
     IdentityName who;
 } Connection;
 
-/* ---- what stays with a connection -------------------------------------------------------------- */
+/* ---- what stays with a connection --------------------------------------------------------------
+ */
 
 static GQuark
 peer_quark(void)
@@ -109,7 +112,8 @@ http_peer_of(GSocketAddress *remote)
     return peer;
 }
 
-/* ---- one connection ---------------------------------------------------------------------------- */
+/* ---- one connection ----------------------------------------------------------------------------
+ */
 
 static void listener_resume(HttpListener *listener);
 
@@ -159,7 +163,8 @@ judge(Connection *connection, GTlsCertificate *certificate, GError **error)
 }
 
 static gboolean
-on_accept_certificate(GTlsConnection *tls, GTlsCertificate *certificate, GTlsCertificateFlags flags, gpointer data)
+on_accept_certificate(GTlsConnection *tls, GTlsCertificate *certificate, GTlsCertificateFlags flags,
+                      gpointer data)
 {
     Connection *connection = data;
     g_autoptr(GError) error = NULL;
@@ -180,11 +185,13 @@ connection_is_good(Connection *connection, GError **error)
     if (!connection->listener->client_certificates)
         return TRUE;
     if (g_tls_connection_get_protocol_version(connection->tls) < G_TLS_PROTOCOL_VERSION_TLS_1_3) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED, "the client doesn't speak TLS 1.3");
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED,
+                    "the client doesn't speak TLS 1.3");
         return FALSE;
     }
     if (!certificate) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED, "the client showed no certificate");
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED,
+                    "the client showed no certificate");
         return FALSE;
     }
     return judge(connection, certificate, error);
@@ -232,13 +239,15 @@ tls_new(HttpListener *listener, GSocket *socket)
 {
     static const char *const protocols[] = { "http/1.1", NULL };
     g_autoptr(GSocketConnection) base = g_socket_connection_factory_create_connection(socket);
-    g_autoptr(GIOStream) stream = g_tls_server_connection_new(G_IO_STREAM(base), listener->certificate, NULL);
+    g_autoptr(GIOStream) stream =
+        g_tls_server_connection_new(G_IO_STREAM(base), listener->certificate, NULL);
 
     if (!stream)
         return NULL;
-    g_object_set(stream, "authentication-mode",
-                 listener->client_certificates ? G_TLS_AUTHENTICATION_REQUIRED : G_TLS_AUTHENTICATION_NONE, "database",
-                 NULL, "require-close-notify", FALSE, "advertised-protocols", protocols, NULL);
+    g_object_set(
+        stream, "authentication-mode",
+        listener->client_certificates ? G_TLS_AUTHENTICATION_REQUIRED : G_TLS_AUTHENTICATION_NONE,
+        "database", NULL, "require-close-notify", FALSE, "advertised-protocols", protocols, NULL);
     return G_TLS_CONNECTION(g_steal_pointer(&stream));
 }
 
@@ -253,8 +262,10 @@ on_readable(GSocket *socket, GIOCondition condition, gpointer data)
         connection_done(connection);
         return G_SOURCE_REMOVE;
     }
-    g_signal_connect(connection->tls, "accept-certificate", G_CALLBACK(on_accept_certificate), connection);
-    g_tls_connection_handshake_async(connection->tls, G_PRIORITY_DEFAULT, connection->stop, on_shaken, connection);
+    g_signal_connect(connection->tls, "accept-certificate", G_CALLBACK(on_accept_certificate),
+                     connection);
+    g_tls_connection_handshake_async(connection->tls, G_PRIORITY_DEFAULT, connection->stop,
+                                     on_shaken, connection);
     return G_SOURCE_REMOVE;
 }
 
@@ -279,7 +290,8 @@ connection_new(HttpListener *listener, GSocket *socket)
     g_source_attach(connection->readable, listener->context);
 }
 
-/* ---- accepting --------------------------------------------------------------------------------- */
+/* ---- accepting ---------------------------------------------------------------------------------
+ */
 
 static void
 listener_pause(HttpListener *listener)
@@ -329,7 +341,8 @@ on_incoming(GSocket *listening, GIOCondition condition, gpointer data)
 static void
 listener_resume(HttpListener *listener)
 {
-    if (listener->sources->len || listener->retry || g_hash_table_size(listener->connections) >= CONNECTIONS_MAX)
+    if (listener->sources->len || listener->retry ||
+        g_hash_table_size(listener->connections) >= CONNECTIONS_MAX)
         return;
     for (guint i = 0; i < listener->sockets->len; i++) {
         GSource *source = g_socket_create_source(listener->sockets->pdata[i], G_IO_IN, NULL);
@@ -339,28 +352,30 @@ listener_resume(HttpListener *listener)
     }
 }
 
-/* ---- listening --------------------------------------------------------------------------------- */
+/* ---- listening ---------------------------------------------------------------------------------
+ */
 
 static gboolean
 listen_failed(const char *address, guint port, const GError *reason, GError **error)
 {
     if (g_error_matches(reason, G_IO_ERROR, G_IO_ERROR_ADDRESS_IN_USE))
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "port %u of %s is taken; is it running already? 'ss -ltnp sport = :%u' shows by whom, another port "
+                    "port %u of %s is taken; is it running already? 'ss -ltnp sport = :%u' shows "
+                    "by whom, another port "
                     "can be set in the configuration",
                     port, address, port);
     else
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                    "can't listen on port %u of %s: %s; is it an address of this machine?", port, address,
-                    reason->message);
+                    "can't listen on port %u of %s: %s; is it an address of this machine?", port,
+                    address, reason->message);
     return FALSE;
 }
 
 static GSocket *
 socket_listen(GSocketAddress *address, gboolean ipv6_only, GError **error)
 {
-    g_autoptr(GSocket) socket =
-        g_socket_new(g_socket_address_get_family(address), G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_TCP, error);
+    g_autoptr(GSocket) socket = g_socket_new(g_socket_address_get_family(address),
+                                             G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_TCP, error);
 
     if (!socket)
         return NULL;
@@ -368,8 +383,9 @@ socket_listen(GSocketAddress *address, gboolean ipv6_only, GError **error)
     g_socket_set_listen_backlog(socket, BACKLOG);
     if (g_socket_get_family(socket) == G_SOCKET_FAMILY_IPV6)
         g_socket_set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, ipv6_only, NULL);
-    return g_socket_bind(socket, address, TRUE, error) && g_socket_listen(socket, error) ? g_steal_pointer(&socket)
-                                                                                         : NULL;
+    return g_socket_bind(socket, address, TRUE, error) && g_socket_listen(socket, error)
+               ? g_steal_pointer(&socket)
+               : NULL;
 }
 
 static gboolean
@@ -379,10 +395,11 @@ listen_on(HttpListener *listener, const char *text, gboolean ipv6_only, GError *
     g_autoptr(GError) local = NULL;
 
     if (!ip) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "can't listen on '%s': it is not an IP address", text);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                    "can't listen on '%s': it is not an IP address", text);
         return FALSE;
     }
-    g_autoptr(GSocketAddress) address = g_inet_socket_address_new(ip, (guint16) listener->port);
+    g_autoptr(GSocketAddress) address = g_inet_socket_address_new(ip, (guint16)listener->port);
     g_autoptr(GSocket) socket = socket_listen(address, ipv6_only, &local);
     if (!socket)
         return listen_failed(text, listener->port, local, error);
@@ -416,13 +433,15 @@ listen_on_all(HttpListener *listener, const char *const *addresses, GError **err
 static GTlsCertificate *
 certificate_of(const Identity *identity, GError **error)
 {
-    g_autofree char *pem = g_strconcat(identity->cert, "\n", identity->ca, "\n", identity->key, NULL);
+    g_autofree char *pem =
+        g_strconcat(identity->cert, "\n", identity->ca, "\n", identity->key, NULL);
     g_autoptr(GError) local = NULL;
     GTlsCertificate *certificate = g_tls_certificate_new_from_pem(pem, -1, &local);
 
     memset(pem, 0, strlen(pem));
     if (!certificate)
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "our own certificate can't be used: %s", local->message);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                    "our own certificate can't be used: %s", local->message);
     return certificate;
 }
 
@@ -439,7 +458,7 @@ http_listener_new(const HttpListenerConfig *config, GError **error)
     listener->connected = config->connected;
     listener->data = config->data;
     listener->sockets = g_ptr_array_new_with_free_func(g_object_unref);
-    listener->sources = g_ptr_array_new_with_free_func((GDestroyNotify) g_source_unref);
+    listener->sources = g_ptr_array_new_with_free_func((GDestroyNotify)g_source_unref);
     listener->connections = g_hash_table_new(NULL, NULL);
     listener->certificate = certificate_of(config->identity, error);
     if (!listener->certificate || !listen_on_all(listener, config->addresses, error)) {

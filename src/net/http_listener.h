@@ -6,8 +6,8 @@
 #include "net/identity.h"
 
 /**
- * Listens on addresses and brings connections through the TLS handshake. Lives in the thread-default main context of the thread
- * that made it.
+ * Listens on addresses and brings connections through the TLS handshake. Lives in the
+ * thread-default main context of the thread that made it.
  */
 typedef struct HttpListener HttpListener;
 
@@ -19,13 +19,14 @@ typedef struct {
 } HttpPeer;
 
 typedef struct {
-    const Identity *identity; /* the server's; copied */
+    const Identity *identity;     /* the server's; copied */
     gboolean client_certificates; /* demand one of identity->ca, and TLS 1.3 */
     const char *const *addresses;
-    guint port; /* 0 = any free, the same on all addresses */
+    guint port;        /* 0 = any free, the same on all addresses */
     guint handshake_s; /* time limit */
     /* stream: the TLS connection (borrowed). http_peer_of(remote) is set. */
-    void (*connected)(GIOStream *stream, GSocketAddress *local, GSocketAddress *remote, gpointer data);
+    void (*connected)(GIOStream *stream, GSocketAddress *local, GSocketAddress *remote,
+                      gpointer data);
     gpointer data;
 } HttpListenerConfig;
 
@@ -36,5 +37,6 @@ guint http_listener_port(const HttpListener *listener);
 
 /** What is known of the connection with this remote address object. (borrowed) */
 HttpPeer *http_peer_of(GSocketAddress *remote);
-/** The connection is shut down in so many seconds from now, in place of what was set before; 0: it isn't. */
+/** The connection is shut down in so many seconds from now, in place of what was set before; 0: it
+ * isn't. */
 void http_peer_set_limit(HttpPeer *peer, guint seconds);

@@ -2,10 +2,11 @@
 
 /* Theory of operation
  *
- * A request that is too large is answered before it has come to its end, which libsoup can't do. The connection is taken
- * over: the answer is written, and then what the client still sends is read and thrown away for a short while: closing a
- * socket with unread data would send a reset, and the client would lose the answer with it. The while ends with the client's
- * end, after DRAIN_MAX_BYTES, or after DRAIN_MS. */
+ * A request that is too large is answered before it has come to its end, which libsoup can't do.
+ * The connection is taken over: the answer is written, and then what the client still sends is read
+ * and thrown away for a short while: closing a socket with unread data would send a reset, and the
+ * client would lose the answer with it. The while ends with the client's end, after
+ * DRAIN_MAX_BYTES, or after DRAIN_MS. */
 
 #include <string.h>
 #include "base/json.h"
@@ -44,7 +45,7 @@ refusal_done(Refusal *refusal)
 static gboolean
 on_limit(gpointer data)
 {
-    g_cancellable_cancel(((Refusal *) data)->stop);
+    g_cancellable_cancel(((Refusal *)data)->stop);
     return G_SOURCE_REMOVE;
 }
 
@@ -56,7 +57,7 @@ on_drained(GObject *source, GAsyncResult *result, gpointer data)
     Refusal *refusal = data;
     gssize length = g_input_stream_read_finish(G_INPUT_STREAM(source), result, NULL);
 
-    refusal->drained += length > 0 ? (gsize) length : 0;
+    refusal->drained += length > 0 ? (gsize)length : 0;
     if (length > 0 && refusal->drained < DRAIN_MAX_BYTES)
         refusal_drain(refusal);
     refusal_done(refusal);
@@ -66,8 +67,9 @@ static void
 refusal_drain(Refusal *refusal)
 {
     refusal->under_way++;
-    g_input_stream_read_async(g_io_stream_get_input_stream(refusal->io), refusal->input, sizeof(refusal->input),
-                              G_PRIORITY_DEFAULT, refusal->stop, on_drained, refusal);
+    g_input_stream_read_async(g_io_stream_get_input_stream(refusal->io), refusal->input,
+                              sizeof(refusal->input), G_PRIORITY_DEFAULT, refusal->stop, on_drained,
+                              refusal);
 }
 
 static void
@@ -93,7 +95,8 @@ answer_of(const char *server_name, const GError *error)
 
     g_string_append_printf(answer,
                            "HTTP/1.1 %u %s\r\nServer: %s\r\nContent-Type: application/json\r\n"
-                           "Content-Length: %" G_GSIZE_FORMAT "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
+                           "Content-Length: %" G_GSIZE_FORMAT
+                           "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n%s",
                            status, soup_status_get_phrase(status), server_name, strlen(text), text);
     return answer;
 }
@@ -111,7 +114,8 @@ http_refuse(GIOStream *io, GSocket *socket, const char *server_name, const GErro
     g_source_set_callback(refusal->limit, on_limit, refusal, NULL);
     g_source_attach(refusal->limit, g_main_context_get_thread_default());
     refusal->under_way = 1;
-    g_output_stream_write_all_async(g_io_stream_get_output_stream(io), refusal->answer->str, refusal->answer->len,
-                                    G_PRIORITY_DEFAULT, refusal->stop, on_answered, refusal);
+    g_output_stream_write_all_async(g_io_stream_get_output_stream(io), refusal->answer->str,
+                                    refusal->answer->len, G_PRIORITY_DEFAULT, refusal->stop,
+                                    on_answered, refusal);
     refusal_drain(refusal);
 }

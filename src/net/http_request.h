@@ -40,17 +40,20 @@ typedef struct {
 HttpClient *http_client_ref(HttpClient *client);
 void http_client_unref(HttpClient *client);
 
-/** NULL with INVALID. body NULL: none. limit_s from now on. Runs in the thread-default main context. */
-HttpRequest *http_request_new(HttpClient *client, const char *method, const char *path, JsonNode *body,
-                              GCancellable *cancel, GError **error);
+/** NULL with INVALID. body NULL: none. limit_s from now on. Runs in the thread-default main
+ * context. */
+HttpRequest *http_request_new(HttpClient *client, const char *method, const char *path,
+                              JsonNode *body, GCancellable *cancel, GError **error);
 void http_request_free(HttpRequest *request);
 /** From now on seconds are left, after which request->stop is cancelled and timed_out set. */
 void http_request_set_limit(HttpRequest *request, guint seconds);
 /** What a failure of libsoup means, as GODWIT_ERROR (transfer full). */
 GError *http_request_error(HttpRequest *request, const GError *error);
 
-/** Reads the whole answer, then calls done on the request's main context: text NULL with error (both borrowed). */
+/** Reads the whole answer, then calls done on the request's main context: text NULL with error
+ * (both borrowed). */
 typedef void (*HttpReadDone)(GString *text, const GError *error, gpointer data);
-void http_request_read(HttpRequest *request, GInputStream *stream, HttpReadDone done, gpointer data);
+void http_request_read(HttpRequest *request, GInputStream *stream, HttpReadDone done,
+                       gpointer data);
 /** JSON of an answer, or the error that it says. (transfer full) */
 JsonNode *http_request_answer(HttpRequest *request, const GString *text, GError **error);

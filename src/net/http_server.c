@@ -2,13 +2,14 @@
 
 /* Theory of operation
  *
- * The server is four parts: http_listener.c brings connections through TLS and says who the client is, libsoup speaks
- * HTTP/1.1 on them, http_exchange.c takes each request to its handler and back, http_stream.c and http_refusal.c drive the
- * connections that were taken away from libsoup. Here they are put together, and taken apart in an order in which nobody
- * meets something freed: no new connections, threads end, streams end, requests are forgotten, libsoup ends.
+ * The server is four parts: http_listener.c brings connections through TLS and says who the client
+ * is, libsoup speaks HTTP/1.1 on them, http_exchange.c takes each request to its handler and back,
+ * http_stream.c and http_refusal.c drive the connections that were taken away from libsoup. Here
+ * they are put together, and taken apart in an order in which nobody meets something freed: no new
+ * connections, threads end, streams end, requests are forgotten, libsoup ends.
  *
- * The routes are checked against the schema when the server is made: an operation without a route, or the reverse, is an
- * error then and not a surprise later. */
+ * The routes are checked against the schema when the server is made: an operation without a route,
+ * or the reverse, is an error then and not a surprise later. */
 
 #include "net/http_server.h"
 
@@ -21,18 +22,22 @@
 #define IDLE_S 60
 #define KEEP_ALIVE_S 15
 
-/* ---- errors ---------------------------------------------------------------------------------------- */
+/* ---- errors
+ * ---------------------------------------------------------------------------------------- */
 
 guint
 http_status_of(const GError *error)
 {
     static const guint statuses[GODWIT_N_ERRORS] = {
-        [GODWIT_ERROR_INVALID] = 400,     [GODWIT_ERROR_NOT_FOUND] = 404,    [GODWIT_ERROR_CONFLICT] = 409,
-        [GODWIT_ERROR_REFUSED] = 422,     [GODWIT_ERROR_UNREACHABLE] = 502,  [GODWIT_ERROR_UNAUTHORIZED] = 401,
-        [GODWIT_ERROR_FORBIDDEN] = 403,   [GODWIT_ERROR_EXPIRED] = 410,      [GODWIT_ERROR_UNSUPPORTED] = 405,
-        [GODWIT_ERROR_NO_SPACE] = 507,    [GODWIT_ERROR_TOO_LARGE] = 413,    [GODWIT_ERROR_TIMEOUT] = 504,
-        [GODWIT_ERROR_CANCELLED] = 409,   [GODWIT_ERROR_PROTOCOL] = 400,     [GODWIT_ERROR_HYPERVISOR] = 502,
-        [GODWIT_ERROR_UNSETTLED] = 500,   [GODWIT_ERROR_INTERNAL] = 500,
+        [GODWIT_ERROR_INVALID] = 400,     [GODWIT_ERROR_NOT_FOUND] = 404,
+        [GODWIT_ERROR_CONFLICT] = 409,    [GODWIT_ERROR_REFUSED] = 422,
+        [GODWIT_ERROR_UNREACHABLE] = 502, [GODWIT_ERROR_UNAUTHORIZED] = 401,
+        [GODWIT_ERROR_FORBIDDEN] = 403,   [GODWIT_ERROR_EXPIRED] = 410,
+        [GODWIT_ERROR_UNSUPPORTED] = 405, [GODWIT_ERROR_NO_SPACE] = 507,
+        [GODWIT_ERROR_TOO_LARGE] = 413,   [GODWIT_ERROR_TIMEOUT] = 504,
+        [GODWIT_ERROR_CANCELLED] = 409,   [GODWIT_ERROR_PROTOCOL] = 400,
+        [GODWIT_ERROR_HYPERVISOR] = 502,  [GODWIT_ERROR_UNSETTLED] = 500,
+        [GODWIT_ERROR_INTERNAL] = 500,
     };
 
     /* By the word, so that GIO's own errors are mapped as everywhere. */
@@ -54,7 +59,8 @@ http_error_body(const GError *error)
     return node;
 }
 
-/* ---- routes ---------------------------------------------------------------------------------------- */
+/* ---- routes
+ * ---------------------------------------------------------------------------------------- */
 
 static gboolean
 take_routes(HttpServer *server, const HttpRoute *routes, GError **error)
@@ -65,24 +71,27 @@ take_routes(HttpServer *server, const HttpRoute *routes, GError **error)
         g_assert((routes->mode == HTTP_STREAM ? routes->run == NULL : routes->stream == NULL));
         g_assert(routes->run || routes->stream);
         if (!g_ptr_array_find_with_equal_func(ids, routes->operation, g_str_equal, NULL) ||
-            !g_hash_table_insert(server->routes, (gpointer) routes->operation, (gpointer) routes)) {
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
-                        "the route '%s' is not an operation of the API description, or stands there twice",
-                        routes->operation);
+            !g_hash_table_insert(server->routes, (gpointer)routes->operation, (gpointer)routes)) {
+            g_set_error(
+                error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
+                "the route '%s' is not an operation of the API description, or stands there twice",
+                routes->operation);
             return FALSE;
         }
     }
     for (guint i = 0; i < ids->len; i++) {
         if (g_hash_table_contains(server->routes, ids->pdata[i]))
             continue;
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "the operation '%s' of the API description has no route",
-                    (const char *) ids->pdata[i]);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
+                    "the operation '%s' of the API description has no route",
+                    (const char *)ids->pdata[i]);
         return FALSE;
     }
     return TRUE;
 }
 
-/* ---- putting together ------------------------------------------------------------------------------- */
+/* ---- putting together
+ * ------------------------------------------------------------------------------- */
 
 static void
 on_connected(GIOStream *stream, GSocketAddress *local, GSocketAddress *remote, gpointer data)
@@ -101,16 +110,19 @@ on_request_started(SoupServer *soup, SoupServerMessage *message, gpointer data)
 }
 
 static void
-on_request(SoupServer *soup, SoupServerMessage *message, const char *path, GHashTable *query, gpointer data)
+on_request(SoupServer *soup, SoupServerMessage *message, const char *path, GHashTable *query,
+           gpointer data)
 {
     http_exchange_run(message);
 }
 
-/* Before libsoup closes a connection that failed: its TLS farewell would wait for a client that takes nothing. */
+/* Before libsoup closes a connection that failed: its TLS farewell would wait for a client that
+ * takes nothing. */
 static void
 on_request_aborted(SoupServer *soup, SoupServerMessage *message, gpointer data)
 {
-    g_socket_shutdown(http_peer_of(soup_server_message_get_remote_address(message))->socket, TRUE, TRUE, NULL);
+    g_socket_shutdown(http_peer_of(soup_server_message_get_remote_address(message))->socket, TRUE,
+                      TRUE, NULL);
 }
 
 static void
@@ -145,8 +157,8 @@ listen_with(HttpServer *server, const HttpServerConfig *config, GError **error)
     return http_listener_new(&listening, error);
 }
 
-/* libsoup keeps a connection after its first request only while it listens on something itself. So it gets a socket from
- * which nothing ever comes: one end of a pair, of which we hold the other. */
+/* libsoup keeps a connection after its first request only while it listens on something itself. So
+ * it gets a socket from which nothing ever comes: one end of a pair, of which we hold the other. */
 static gboolean
 soup_listen_quietly(HttpServer *server, GError **error)
 {
@@ -154,14 +166,16 @@ soup_listen_quietly(HttpServer *server, GError **error)
     g_autoptr(GError) local = NULL;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "can't make a pair of sockets: %s", g_strerror(errno));
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "can't make a pair of sockets: %s",
+                    g_strerror(errno));
         return FALSE;
     }
     server->quiet = pair[0];
     g_autoptr(GSocket) socket = g_socket_new_from_fd(pair[1], &local);
     if (socket && soup_server_listen_socket(server->soup, socket, 0, &local))
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "libsoup doesn't listen: %s", local->message);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "libsoup doesn't listen: %s",
+                local->message);
     return FALSE;
 }
 
@@ -189,7 +203,7 @@ http_server_new(const HttpServerConfig *config, GError **error)
     server->request_s = config->request_s ? config->request_s : REQUEST_S;
     server->idle_s = config->idle_s ? config->idle_s : IDLE_S;
     server->context = g_main_context_ref_thread_default();
-    server->pool = g_thread_pool_new(work, NULL, (gint) MAX(config->threads, 1), FALSE, NULL);
+    server->pool = g_thread_pool_new(work, NULL, (gint)MAX(config->threads, 1), FALSE, NULL);
     server->exchanges = g_hash_table_new(NULL, NULL);
     server->streams = g_ptr_array_new();
     server->quiet = -1;

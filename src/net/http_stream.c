@@ -2,14 +2,17 @@
 
 /* Theory of operation
  *
- * The server's end of an event stream. libsoup would notice a client that has gone only when it next writes, and would not
- * say how much is piled up; so the connection is taken away from it and driven here: one write under way at a time, of all
- * that has gathered since the last, and always one read, whose end tells at once that the client has gone.
+ * The server's end of an event stream. libsoup would notice a client that has gone only when it
+ * next writes, and would not say how much is piled up; so the connection is taken away from it and
+ * driven here: one write under way at a time, of all that has gathered since the last, and always
+ * one read, whose end tells at once that the client has gone.
  *
- * HELD (the handler is at work, events gather) → OPEN → ENDING (our side closes: what has gathered goes out first) → GONE.
- * From OPEN the client's end, an error or a pile of over PILE_MAX_BYTES leads to GONE; the owner is told of that from the main
- * context, never from inside http_stream_send, because it may just be walking over its streams. After that, or after its own
- * http_stream_close, the owner must not touch the stream. References: the server's list, the read, the write, the telling. */
+ * HELD (the handler is at work, events gather) → OPEN → ENDING (our side closes: what has gathered
+ * goes out first) → GONE. From OPEN the client's end, an error or a pile of over PILE_MAX_BYTES
+ * leads to GONE; the owner is told of that from the main context, never from inside
+ * http_stream_send, because it may just be walking over its streams. After that, or after its own
+ * http_stream_close, the owner must not touch the stream. References: the server's list, the read,
+ * the write, the telling. */
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -118,11 +121,13 @@ stream_drop(HttpStream *stream, const char *why)
     }
     stream->telling = g_idle_source_new();
     g_source_set_priority(stream->telling, G_PRIORITY_DEFAULT);
-    g_source_set_callback(stream->telling, on_tell, stream_ref(stream), (GDestroyNotify) stream_unref);
+    g_source_set_callback(stream->telling, on_tell, stream_ref(stream),
+                          (GDestroyNotify)stream_unref);
     g_source_attach(stream->telling, stream->server->context);
 }
 
-/* ---- reading and writing ------------------------------------------------------------------------ */
+/* ---- reading and writing ------------------------------------------------------------------------
+ */
 
 static void stream_read(HttpStream *stream);
 static void stream_write(HttpStream *stream);
@@ -145,8 +150,9 @@ on_read(GObject *source, GAsyncResult *result, gpointer data)
 static void
 stream_read(HttpStream *stream)
 {
-    g_input_stream_read_async(g_io_stream_get_input_stream(stream->io), stream->input, sizeof(stream->input),
-                              G_PRIORITY_DEFAULT, stream->stop, on_read, stream_ref(stream));
+    g_input_stream_read_async(g_io_stream_get_input_stream(stream->io), stream->input,
+                              sizeof(stream->input), G_PRIORITY_DEFAULT, stream->stop, on_read,
+                              stream_ref(stream));
 }
 
 static void
@@ -186,10 +192,12 @@ stream_write(HttpStream *stream)
         stream->writing = g_string_free_to_bytes(stream->pile);
         stream->pile = g_string_new(NULL);
         g_output_stream_write_all_async(g_io_stream_get_output_stream(stream->io),
-                                        g_bytes_get_data(stream->writing, NULL), g_bytes_get_size(stream->writing),
-                                        G_PRIORITY_DEFAULT, stream->stop, on_written, stream_ref(stream));
+                                        g_bytes_get_data(stream->writing, NULL),
+                                        g_bytes_get_size(stream->writing), G_PRIORITY_DEFAULT,
+                                        stream->stop, on_written, stream_ref(stream));
     } else if (stream->state == STREAM_ENDING) {
-        g_io_stream_close_async(stream->io, G_PRIORITY_DEFAULT, stream->stop, on_closed, stream_ref(stream));
+        g_io_stream_close_async(stream->io, G_PRIORITY_DEFAULT, stream->stop, on_closed,
+                                stream_ref(stream));
     }
 }
 
@@ -200,21 +208,23 @@ stream_add(HttpStream *stream, const char *text, gsize length)
 
     if (stream->state != STREAM_HELD && stream->state != STREAM_OPEN)
         return;
-    g_string_append_len(stream->pile, text, (gssize) length);
+    g_string_append_len(stream->pile, text, (gssize)length);
     if (stream->state == STREAM_OPEN && stream->pile->len + under_way > PILE_MAX_BYTES)
         stream_drop(stream, "the client doesn't keep up");
     else
         stream_write(stream);
 }
 
-/* ---- for the server ------------------------------------------------------------------------------ */
+/* ---- for the server
+ * ------------------------------------------------------------------------------ */
 
 void
 http_stream_connect(HttpStream *stream, GIOStream *io, GSocket *socket)
 {
-    g_autofree char *head = g_strdup_printf("HTTP/1.1 200 OK\r\nServer: %s\r\nContent-Type: text/event-stream\r\n"
-                                            "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-                                            stream->server->name);
+    g_autofree char *head =
+        g_strdup_printf("HTTP/1.1 200 OK\r\nServer: %s\r\nContent-Type: text/event-stream\r\n"
+                        "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+                        stream->server->name);
     gboolean ending = stream->state == STREAM_ENDING;
 
     g_assert(ending || stream->state == STREAM_HELD);
@@ -258,7 +268,8 @@ http_stream_abort(HttpStream *stream)
     stream_unref(stream);
 }
 
-/* ---- for the owner ------------------------------------------------------------------------------- */
+/* ---- for the owner
+ * ------------------------------------------------------------------------------- */
 
 void
 http_stream_send(HttpStream *stream, const char *event, const char *data)
@@ -270,7 +281,8 @@ http_stream_send(HttpStream *stream, const char *event, const char *data)
 }
 
 void
-http_stream_on_closed(HttpStream *stream, void (*func)(HttpStream *stream, gpointer data), gpointer data)
+http_stream_on_closed(HttpStream *stream, void (*func)(HttpStream *stream, gpointer data),
+                      gpointer data)
 {
     stream->closed = func;
     stream->closed_data = data;

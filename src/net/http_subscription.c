@@ -2,10 +2,10 @@
 
 /* Theory of operation
  *
- * The client's end of an event stream: one request whose answer has no end. States: asking (the client's time limit runs)
- * → reading (the silence limit runs, and every byte winds it up again) → closed, told exactly once, from the main context.
- * An answer other than 200 is read to its end for the error in it. After a cancellation no event is told any more, even if
- * it has come already. */
+ * The client's end of an event stream: one request whose answer has no end. States: asking (the
+ * client's time limit runs) → reading (the silence limit runs, and every byte winds it up again) →
+ * closed, told exactly once, from the main context. An answer other than 200 is read to its end for
+ * the error in it. After a cancellation no event is told any more, even if it has come already. */
 
 #include "base/error.h"
 #include "net/http_client.h"
@@ -45,8 +45,8 @@ subscription_fail(Subscription *subscription, const GError *error)
 
     if (request->timed_out && subscription->stream) {
         g_clear_error(&told);
-        g_set_error(&told, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE, "%s: nothing was heard for %u s", request->what,
-                    subscription->silence_s);
+        g_set_error(&told, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE, "%s: nothing was heard for %u s",
+                    request->what, subscription->silence_s);
     }
     subscription_end(subscription, told);
 }
@@ -74,11 +74,13 @@ on_piece(GObject *source, GAsyncResult *result, gpointer data)
     Subscription *subscription = data;
     HttpRequest *request = subscription->request;
     g_autoptr(GError) error = NULL;
-    g_autoptr(GBytes) piece = g_input_stream_read_bytes_finish(G_INPUT_STREAM(source), result, &error);
+    g_autoptr(GBytes) piece =
+        g_input_stream_read_bytes_finish(G_INPUT_STREAM(source), result, &error);
     gsize length = piece ? g_bytes_get_size(piece) : 0;
 
     if (piece && length == 0)
-        g_set_error(&error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE, "%s: the server ended the stream", request->what);
+        g_set_error(&error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+                    "%s: the server ended the stream", request->what);
     if (!error) {
         http_request_set_limit(request, subscription->silence_s);
         sse_parser_feed(subscription->parser, g_bytes_get_data(piece, NULL), length, &error);
@@ -92,8 +94,8 @@ on_piece(GObject *source, GAsyncResult *result, gpointer data)
 static void
 subscription_read(Subscription *subscription)
 {
-    g_input_stream_read_bytes_async(subscription->stream, PIECE_BYTES, G_PRIORITY_DEFAULT, subscription->request->stop,
-                                    on_piece, subscription);
+    g_input_stream_read_bytes_async(subscription->stream, PIECE_BYTES, G_PRIORITY_DEFAULT,
+                                    subscription->request->stop, on_piece, subscription);
 }
 
 /* The answer was no stream: what does it say? */
@@ -102,11 +104,12 @@ on_refusal(GString *text, const GError *error, gpointer data)
 {
     Subscription *subscription = data;
     g_autoptr(GError) wrong = error ? g_error_copy(error) : NULL;
-    g_autoptr(JsonNode) node = text ? http_request_answer(subscription->request, text, &wrong) : NULL;
+    g_autoptr(JsonNode) node =
+        text ? http_request_answer(subscription->request, text, &wrong) : NULL;
 
     if (node)
-        g_set_error(&wrong, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL, "%s: the answer is no event stream",
-                    subscription->request->what);
+        g_set_error(&wrong, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL,
+                    "%s: the answer is no event stream", subscription->request->what);
     subscription_end(subscription, wrong);
 }
 
@@ -122,8 +125,10 @@ on_sent(GObject *source, GAsyncResult *result, gpointer data)
         subscription_fail(subscription, error);
         return;
     }
-    const char *type = soup_message_headers_get_content_type(soup_message_get_response_headers(request->message), NULL);
-    if (soup_message_get_status(request->message) != 200 || g_strcmp0(type, "text/event-stream") != 0) {
+    const char *type = soup_message_headers_get_content_type(
+        soup_message_get_response_headers(request->message), NULL);
+    if (soup_message_get_status(request->message) != 200 ||
+        g_strcmp0(type, "text/event-stream") != 0) {
         http_request_read(request, stream, on_refusal, subscription);
         return;
     }
@@ -155,8 +160,8 @@ tell_later(Subscription *subscription)
 }
 
 void
-http_client_stream(HttpClient *client, const char *path, guint silence_s, SseEventFunc func, HttpStreamClosed closed,
-                   gpointer data, GCancellable *cancellable)
+http_client_stream(HttpClient *client, const char *path, guint silence_s, SseEventFunc func,
+                   HttpStreamClosed closed, gpointer data, GCancellable *cancellable)
 {
     Subscription *subscription = g_new0(Subscription, 1);
 
@@ -164,17 +169,18 @@ http_client_stream(HttpClient *client, const char *path, guint silence_s, SseEve
     subscription->func = func;
     subscription->closed = closed;
     subscription->data = data;
-    subscription->request = http_request_new(client, "GET", path, NULL, cancellable,
-                                             &subscription->invalid);
+    subscription->request =
+        http_request_new(client, "GET", path, NULL, cancellable, &subscription->invalid);
     if (!subscription->request) {
         tell_later(subscription);
         return;
     }
     HttpRequest *request = subscription->request;
     subscription->parser = sse_parser_new(on_event, subscription);
-    soup_message_headers_replace(soup_message_get_request_headers(request->message), "Accept", "text/event-stream");
+    soup_message_headers_replace(soup_message_get_request_headers(request->message), "Accept",
+                                 "text/event-stream");
     /* It never becomes free again: none of the kept connections is wanted. */
     soup_message_add_flags(request->message, SOUP_MESSAGE_NEW_CONNECTION);
-    soup_session_send_async(client->session, request->message, G_PRIORITY_DEFAULT, request->stop, on_sent,
-                            subscription);
+    soup_session_send_async(client->session, request->message, G_PRIORITY_DEFAULT, request->stop,
+                            on_sent, subscription);
 }

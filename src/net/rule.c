@@ -2,19 +2,28 @@
 
 /* Theory of operation
  *
- * Compiling walks the members of a schema object through the table `keywords`: each either fills a field of the Rule, or is
- * an annotation that says nothing about right and wrong, or the compilation fails, so that nothing in a description is
- * silently unchecked. A "$ref" is compiled once and remembered before its inside is, which makes circles possible.
+ * Compiling walks the members of a schema object through the table `keywords`: each either fills a
+ * field of the Rule, or is an annotation that says nothing about right and wrong, or the
+ * compilation fails, so that nothing in a description is silently unchecked. A "$ref" is compiled
+ * once and remembered before its inside is, which makes circles possible.
  *
- * Checking recurses along the value, whose depth the JSON parser has limited. The path to the value being looked at is one
- * GString that grows and shrinks on the way. */
+ * Checking recurses along the value, whose depth the JSON parser has limited. The path to the value
+ * being looked at is one GString that grows and shrinks on the way. */
 
 #include "net/rule.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef enum { RULE_ANY, RULE_STRING, RULE_INTEGER, RULE_NUMBER, RULE_BOOLEAN, RULE_ARRAY, RULE_OBJECT } RuleKind;
+typedef enum {
+    RULE_ANY,
+    RULE_STRING,
+    RULE_INTEGER,
+    RULE_NUMBER,
+    RULE_BOOLEAN,
+    RULE_ARRAY,
+    RULE_OBJECT
+} RuleKind;
 
 static const char *const kind_words[] = { "any",     "string", "integer", "number",
                                           "boolean", "array",  "object",  NULL };
@@ -115,7 +124,8 @@ rule_resolve(JsonObject *root, const char *reference, GError **error)
                 break;
         }
     }
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "the reference '%s' leads nowhere", reference);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "the reference '%s' leads nowhere",
+                reference);
     return NULL;
 }
 
@@ -123,9 +133,13 @@ rule_resolve(JsonObject *root, const char *reference, GError **error)
 static const char *
 reference_of(JsonNode *node)
 {
-    JsonNode *member = JSON_NODE_HOLDS_OBJECT(node) ? json_object_get_member(json_node_get_object(node), "$ref") : NULL;
+    JsonNode *member = JSON_NODE_HOLDS_OBJECT(node)
+                           ? json_object_get_member(json_node_get_object(node), "$ref")
+                           : NULL;
 
-    return member && json_node_get_value_type(member) == G_TYPE_STRING ? json_node_get_string(member) : NULL;
+    return member && json_node_get_value_type(member) == G_TYPE_STRING
+               ? json_node_get_string(member)
+               : NULL;
 }
 
 JsonNode *
@@ -139,8 +153,8 @@ rule_follow(JsonObject *root, JsonNode *node, GError **error)
 static gboolean
 wrong_keyword(const Compile *compile, const char *keyword, GError **error)
 {
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: the value of '%s' is not what it should be",
-                compile->where, keyword);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                "%s: the value of '%s' is not what it should be", compile->where, keyword);
     return FALSE;
 }
 
@@ -159,7 +173,8 @@ is_number(JsonNode *node)
 static gboolean
 take_type(const Compile *compile, Rule *rule, JsonNode *value, GError **error)
 {
-    const char *word = json_node_get_value_type(value) == G_TYPE_STRING ? json_node_get_string(value) : "";
+    const char *word =
+        json_node_get_value_type(value) == G_TYPE_STRING ? json_node_get_string(value) : "";
 
     for (int kind = RULE_STRING; kind <= RULE_OBJECT; kind++) {
         if (strcmp(word, kind_words[kind]) == 0) {
@@ -185,7 +200,7 @@ take_properties(const Compile *compile, Rule *rule, JsonNode *value, GError **er
         const Rule *inner = rule_compile(compile->set, node, where, error);
         if (!inner)
             return FALSE;
-        g_hash_table_insert(rule->properties, g_strdup(name), (gpointer) inner);
+        g_hash_table_insert(rule->properties, g_strdup(name), (gpointer)inner);
     }
     return TRUE;
 }
@@ -205,7 +220,8 @@ take_required(const Compile *compile, Rule *rule, JsonNode *value, GError **erro
 }
 
 static gboolean
-take_bool(const Compile *compile, gboolean *to, const char *keyword, JsonNode *value, GError **error)
+take_bool(const Compile *compile, gboolean *to, const char *keyword, JsonNode *value,
+          GError **error)
 {
     if (json_node_get_value_type(value) != G_TYPE_BOOLEAN)
         return wrong_keyword(compile, keyword, error);
@@ -278,7 +294,8 @@ take_max_items(const Compile *compile, Rule *rule, JsonNode *value, GError **err
 }
 
 static gboolean
-take_limit(const Compile *compile, JsonNode **to, const char *keyword, JsonNode *value, GError **error)
+take_limit(const Compile *compile, JsonNode **to, const char *keyword, JsonNode *value,
+           GError **error)
 {
     if (!is_number(value))
         return wrong_keyword(compile, keyword, error);
@@ -311,20 +328,23 @@ take_pattern(const Compile *compile, Rule *rule, JsonNode *value, GError **error
     rule->pattern = g_regex_new(json_node_get_string(value), G_REGEX_DOLLAR_ENDONLY, 0, &local);
     if (rule->pattern)
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: %s", compile->where, local->message);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: %s", compile->where,
+                local->message);
     return FALSE;
 }
 
 static gboolean
 take_format(const Compile *compile, Rule *rule, JsonNode *value, GError **error)
 {
-    const char *word = json_node_get_value_type(value) == G_TYPE_STRING ? json_node_get_string(value) : "";
+    const char *word =
+        json_node_get_value_type(value) == G_TYPE_STRING ? json_node_get_string(value) : "";
 
     rule->uuid = strcmp(word, "uuid") == 0;
     /* int64 is what every integer is. */
     if (rule->uuid || strcmp(word, "int64") == 0)
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: the format '%s' is not understood", compile->where, word);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: the format '%s' is not understood",
+                compile->where, word);
     return FALSE;
 }
 
@@ -371,7 +391,8 @@ take_keyword(const Compile *compile, Rule *rule, const char *name, JsonNode *val
             return keywords[i].take(compile, rule, value, error);
     }
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                "%s: the schema keyword '%s' is not understood, so requests could not be checked", compile->where, name);
+                "%s: the schema keyword '%s' is not understood, so requests could not be checked",
+                compile->where, name);
     return FALSE;
 }
 
@@ -383,7 +404,8 @@ rule_fill(const Compile *compile, Rule *rule, JsonNode *schema, GError **error)
     JsonNode *value;
 
     if (!JSON_NODE_HOLDS_OBJECT(schema)) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: a schema must be an object", compile->where);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: a schema must be an object",
+                    compile->where);
         return FALSE;
     }
     rule->properties = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -394,8 +416,10 @@ rule_fill(const Compile *compile, Rule *rule, JsonNode *schema, GError **error)
             return FALSE;
     }
     /* Without a type the keywords above would have nothing to hold on to. */
-    if (rule->kind == RULE_ANY && json_object_get_size(json_node_get_object(schema)) > 0 && !rule->choices) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: the schema has no type", compile->where);
+    if (rule->kind == RULE_ANY && json_object_get_size(json_node_get_object(schema)) > 0 &&
+        !rule->choices) {
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: the schema has no type",
+                    compile->where);
         return FALSE;
     }
     return TRUE;
@@ -418,7 +442,8 @@ rule_compile(RuleSet *set, JsonNode *schema, const char *where, GError **error)
     if (!target)
         return NULL;
     if (reference_of(target)) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: '%s' is itself only a reference", where, reference);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                    "%s: '%s' is itself only a reference", where, reference);
         return NULL;
     }
     Rule *rule = rule_new(set);
@@ -448,7 +473,7 @@ static gboolean check(const Rule *rule, JsonNode *value, GString *path, GError *
 static char *
 list_names(GHashTable *table)
 {
-    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(table), (GCompareFunc) strcmp);
+    g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(table), (GCompareFunc)strcmp);
     GString *text = g_string_new(NULL);
 
     for (GList *at = names; at; at = at->next) {
@@ -456,7 +481,7 @@ list_names(GHashTable *table)
             g_string_append(text, ", …");
             break;
         }
-        g_string_append_printf(text, "%s%s", text->len ? ", " : "", (const char *) at->data);
+        g_string_append_printf(text, "%s%s", text->len ? ", " : "", (const char *)at->data);
     }
     return g_string_free(text, FALSE);
 }
@@ -525,10 +550,12 @@ check_array(const Rule *rule, JsonNode *value, GString *path, GError **error)
     gsize before = path->len;
 
     if (length < rule->min_items)
-        return wrong(path, error, "needs at least %" G_GINT64_FORMAT " elements, has %" G_GINT64_FORMAT, rule->min_items,
-                     length);
+        return wrong(path, error,
+                     "needs at least %" G_GINT64_FORMAT " elements, has %" G_GINT64_FORMAT,
+                     rule->min_items, length);
     if (length > rule->max_items)
-        return wrong(path, error, "may have at most %" G_GINT64_FORMAT " elements, has %" G_GINT64_FORMAT,
+        return wrong(path, error,
+                     "may have at most %" G_GINT64_FORMAT " elements, has %" G_GINT64_FORMAT,
                      rule->max_items, length);
     for (guint i = 0; rule->items && i < length; i++) {
         g_string_append_printf(path, "[%u]", i);
@@ -546,11 +573,14 @@ check_string(const Rule *rule, JsonNode *value, GString *path, GError **error)
     gint64 length = g_utf8_strlen(text, -1);
 
     if (length < rule->min_length)
-        return length == 0 ? wrong(path, error, "must not be empty")
-                           : wrong(path, error, "needs at least %" G_GINT64_FORMAT " characters, has %" G_GINT64_FORMAT,
-                                   rule->min_length, length);
+        return length == 0
+                   ? wrong(path, error, "must not be empty")
+                   : wrong(path, error,
+                           "needs at least %" G_GINT64_FORMAT " characters, has %" G_GINT64_FORMAT,
+                           rule->min_length, length);
     if (length > rule->max_length)
-        return wrong(path, error, "may have at most %" G_GINT64_FORMAT " characters, has %" G_GINT64_FORMAT,
+        return wrong(path, error,
+                     "may have at most %" G_GINT64_FORMAT " characters, has %" G_GINT64_FORMAT,
                      rule->max_length, length);
     if (rule->uuid && !g_uuid_string_is_valid(text))
         return wrong(path, error, "expected a UUID");
@@ -672,7 +702,8 @@ node_of_text(RuleKind kind, const char *text)
         return *text && !g_ascii_isspace(*text) && *end == '\0' ? g_steal_pointer(&node) : NULL;
     case RULE_BOOLEAN:
         json_node_set_boolean(node, strcmp(text, "true") == 0);
-        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 ? g_steal_pointer(&node) : NULL;
+        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 ? g_steal_pointer(&node)
+                                                                       : NULL;
     case RULE_ARRAY:
     case RULE_OBJECT:
         return NULL;
@@ -686,5 +717,6 @@ rule_check_text(const Rule *rule, const char *text, const char *name, GError **e
     g_autoptr(GString) path = g_string_new(name);
     g_autoptr(JsonNode) value = node_of_text(rule->kind, text);
 
-    return value ? check(rule, value, path, error) : wrong(path, error, "expected %s", kind_expected[rule->kind]);
+    return value ? check(rule, value, path, error)
+                 : wrong(path, error, "expected %s", kind_expected[rule->kind]);
 }

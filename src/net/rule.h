@@ -5,8 +5,9 @@
 #include "base/error.h"
 
 /**
- * A rule says which JSON values are right: one schema object of an OpenAPI 3.0 description, compiled. Rules may refer to
- * each other in circles, so a RuleSet owns all of them. Pure; a RuleSet may be used by several threads once it is made.
+ * A rule says which JSON values are right: one schema object of an OpenAPI 3.0 description,
+ * compiled. Rules may refer to each other in circles, so a RuleSet owns all of them. Pure; a
+ * RuleSet may be used by several threads once it is made.
  */
 typedef struct Rule Rule;
 typedef struct RuleSet RuleSet;
@@ -16,10 +17,12 @@ RuleSet *rule_set_new(JsonObject *root);
 void rule_set_free(RuleSet *set);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RuleSet, rule_set_free)
 
-/** Compiles the schema object; `where` names it in messages. INVALID for a keyword that isn't understood. (owned by set) */
+/** Compiles the schema object; `where` names it in messages. INVALID for a keyword that isn't
+ * understood. (owned by set) */
 const Rule *rule_compile(RuleSet *set, JsonNode *schema, const char *where, GError **error);
 
-/** Is value right? INVALID "a.b[2]: what is expected"; `name` is what the value itself is called. */
+/** Is value right? INVALID "a.b[2]: what is expected"; `name` is what the value itself is called.
+ */
 gboolean rule_check(const Rule *rule, JsonNode *value, const char *name, GError **error);
 /** Same for text from a URL, which is read as the rule's type. */
 gboolean rule_check_text(const Rule *rule, const char *text, const char *name, GError **error);

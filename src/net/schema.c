@@ -2,11 +2,12 @@
 
 /* Theory of operation
  *
- * A Schema is made once from the description: a list of paths, each split into segments (literal or {parameter}) with its
- * operations, each with the compiled rules of its parameters and body (net/rule.c). Paths with literals are tried before
- * those with a parameter in the same place, so that "/tasks/new" would win over "/tasks/{task}". A path is split while it
- * is still percent-encoded and each segment decoded by itself: a name may contain an encoded slash. After schema_new
- * nothing changes any more: any thread may use it. */
+ * A Schema is made once from the description: a list of paths, each split into segments (literal or
+ * {parameter}) with its operations, each with the compiled rules of its parameters and body
+ * (net/rule.c). Paths with literals are tried before those with a parameter in the same place, so
+ * that "/tasks/new" would win over "/tasks/{task}". A path is split while it is still
+ * percent-encoded and each segment decoded by itself: a name may contain an encoded slash. After
+ * schema_new nothing changes any more: any thread may use it. */
 
 #include "net/schema.h"
 
@@ -40,7 +41,8 @@ struct Schema {
     GPtrArray *paths; /* Path, literals first */
 };
 
-static const char *const methods[] = { "get", "put", "post", "delete", "patch", "head", "options", "trace" };
+static const char *const methods[] = { "get",   "put",  "post",    "delete",
+                                       "patch", "head", "options", "trace" };
 
 static void
 parameter_free(gpointer data)
@@ -84,7 +86,8 @@ schema_free(Schema *schema)
     g_free(schema);
 }
 
-/* ---- reading the description ------------------------------------------------------------------ */
+/* ---- reading the description ------------------------------------------------------------------
+ */
 
 static gboolean
 bad(GError **error, const char *where, const char *what)
@@ -106,7 +109,8 @@ string_member(JsonObject *object, const char *name)
 {
     JsonNode *node = json_object_get_member(object, name);
 
-    return node && json_node_get_value_type(node) == G_TYPE_STRING ? json_node_get_string(node) : NULL;
+    return node && json_node_get_value_type(node) == G_TYPE_STRING ? json_node_get_string(node)
+                                                                   : NULL;
 }
 
 static gboolean
@@ -122,11 +126,12 @@ is_segment_of(const Path *path, const char *name)
 {
     g_autofree char *segment = g_strdup_printf("{%s}", name);
 
-    return g_strv_contains((const char *const *) path->segments, segment);
+    return g_strv_contains((const char *const *)path->segments, segment);
 }
 
 static gboolean
-read_parameter(Schema *schema, const Path *path, SchemaOperation *operation, JsonNode *node, GError **error)
+read_parameter(Schema *schema, const Path *path, SchemaOperation *operation, JsonNode *node,
+               GError **error)
 {
     JsonObject *root = json_node_get_object(schema->root);
     JsonNode *target = rule_follow(root, node, error);
@@ -156,7 +161,8 @@ read_parameter(Schema *schema, const Path *path, SchemaOperation *operation, Jso
 }
 
 static gboolean
-read_parameters(Schema *schema, const Path *path, SchemaOperation *operation, JsonObject *holder, GError **error)
+read_parameters(Schema *schema, const Path *path, SchemaOperation *operation, JsonObject *holder,
+                GError **error)
 {
     JsonNode *node = json_object_get_member(holder, "parameters");
 
@@ -187,7 +193,8 @@ read_body(Schema *schema, SchemaOperation *operation, JsonObject *object, GError
     JsonObject *json = content ? object_member(content, "application/json") : NULL;
     JsonNode *rule = json ? json_object_get_member(json, "schema") : NULL;
     if (!rule || json_object_get_size(content) != 1)
-        return bad(error, operation->id, "a request body must be application/json with a schema, and only that");
+        return bad(error, operation->id,
+                   "a request body must be application/json with a schema, and only that");
     operation->body_required = true_member(body, "required");
     operation->body = rule_compile(schema->rules, rule, operation->id, error);
     return operation->body != NULL;
@@ -202,7 +209,8 @@ check_segments(const Path *path, const SchemaOperation *operation, GError **erro
         for (guint j = 0; j < operation->parameters->len && !found; j++) {
             const Parameter *parameter = operation->parameters->pdata[j];
             gsize length = strlen(parameter->name);
-            found = parameter->in_path && strncmp(path->segments[i] + 1, parameter->name, length) == 0 &&
+            found = parameter->in_path &&
+                    strncmp(path->segments[i] + 1, parameter->name, length) == 0 &&
                     strcmp(path->segments[i] + 1 + length, "}") == 0;
         }
         if (!found)
@@ -242,7 +250,8 @@ read_path(Schema *schema, const char *text, JsonNode *node, GError **error)
     path->segments = g_strsplit(text + 1, "/", -1);
     path->operations = g_ptr_array_new_with_free_func(operation_free);
     for (gsize i = 0; i < G_N_ELEMENTS(methods); i++) {
-        if (json_object_has_member(item, methods[i]) && !read_operation(schema, path, methods[i], item, error))
+        if (json_object_has_member(item, methods[i]) &&
+            !read_operation(schema, path, methods[i], item, error))
             return FALSE;
     }
     return TRUE;
@@ -252,7 +261,7 @@ read_path(Schema *schema, const char *text, JsonNode *node, GError **error)
 static int
 path_compare(gconstpointer a, gconstpointer b)
 {
-    const Path *left = *(Path *const *) a, *right = *(Path *const *) b;
+    const Path *left = *(Path *const *)a, *right = *(Path *const *)b;
 
     for (guint i = 0; left->segments[i] && right->segments[i]; i++) {
         int difference = (left->segments[i][0] == '{') - (right->segments[i][0] == '{');
@@ -288,7 +297,8 @@ schema_new(const char *json, gsize length, GError **error)
         g_prefix_error(error, "API description: ");
         return NULL;
     }
-    JsonObject *root = JSON_NODE_HOLDS_OBJECT(schema->root) ? json_node_get_object(schema->root) : NULL;
+    JsonObject *root =
+        JSON_NODE_HOLDS_OBJECT(schema->root) ? json_node_get_object(schema->root) : NULL;
     JsonObject *paths = root ? object_member(root, "paths") : NULL;
     if (!paths) {
         bad(error, "whole", "it has no paths");
@@ -313,7 +323,7 @@ schema_operation_ids(const Schema *schema)
     for (guint i = 0; i < schema->paths->len; i++) {
         const Path *path = schema->paths->pdata[i];
         for (guint j = 0; j < path->operations->len; j++)
-            g_ptr_array_add(ids, ((SchemaOperation *) path->operations->pdata[j])->id);
+            g_ptr_array_add(ids, ((SchemaOperation *)path->operations->pdata[j])->id);
     }
     return ids;
 }
@@ -324,7 +334,8 @@ schema_operation_id(const SchemaOperation *operation)
     return operation->id;
 }
 
-/* ---- matching --------------------------------------------------------------------------------- */
+/* ---- matching ---------------------------------------------------------------------------------
+ */
 
 /* Percent-decoded segments of a path; NULL where it is malformed. */
 static GStrv
@@ -350,7 +361,8 @@ path_matches(const Path *path, GStrv parts)
     guint i;
 
     for (i = 0; path->segments[i] && parts[i]; i++) {
-        gboolean ok = path->segments[i][0] == '{' ? parts[i][0] != '\0' : strcmp(path->segments[i], parts[i]) == 0;
+        gboolean ok = path->segments[i][0] == '{' ? parts[i][0] != '\0'
+                                                  : strcmp(path->segments[i], parts[i]) == 0;
         if (!ok)
             return FALSE;
     }
@@ -387,7 +399,8 @@ methods_of(const Path *path)
     for (guint i = 0; i < path->operations->len; i++) {
         const SchemaOperation *operation = path->operations->pdata[i];
         gboolean head = strcmp(operation->method, "GET") == 0;
-        g_string_append_printf(text, "%s%s%s", i ? ", " : "", operation->method, head ? ", HEAD" : "");
+        g_string_append_printf(text, "%s%s%s", i ? ", " : "", operation->method,
+                               head ? ", HEAD" : "");
     }
     return g_string_free(text, FALSE);
 }
@@ -402,37 +415,42 @@ schema_methods(const Schema *schema, const char *path)
 }
 
 const SchemaOperation *
-schema_match(const Schema *schema, const char *method, const char *path, GHashTable *params, GError **error)
+schema_match(const Schema *schema, const char *method, const char *path, GHashTable *params,
+             GError **error)
 {
     g_auto(GStrv) parts = split_path(path);
     const Path *found = find_path(schema, parts);
 
     if (!found) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND, "there is nothing at '%.200s' in this API", path);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND,
+                    "there is nothing at '%.200s' in this API", path);
         return NULL;
     }
     const SchemaOperation *operation = find_operation(found, method);
     if (!operation) {
         g_autofree char *known = methods_of(found);
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNSUPPORTED, "%.20s is not possible at '%s'; possible are: %s",
-                    method, found->text, known);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNSUPPORTED,
+                    "%.20s is not possible at '%s'; possible are: %s", method, found->text, known);
         return NULL;
     }
     for (guint i = 0; found->segments[i]; i++) {
         const char *segment = found->segments[i];
         if (*segment == '{')
-            g_hash_table_insert(params, g_strndup(segment + 1, strlen(segment) - 2), g_strdup(parts[i]));
+            g_hash_table_insert(params, g_strndup(segment + 1, strlen(segment) - 2),
+                                g_strdup(parts[i]));
     }
     return operation;
 }
 
-/* ---- checking --------------------------------------------------------------------------------- */
+/* ---- checking ---------------------------------------------------------------------------------
+ */
 
 gboolean
 schema_check_body(const SchemaOperation *operation, JsonNode *body, GError **error)
 {
     if (body && !operation->body) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "body: %s takes none; leave it out", operation->id);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "body: %s takes none; leave it out",
+                    operation->id);
         return FALSE;
     }
     if (!body && operation->body && operation->body_required) {
@@ -463,7 +481,8 @@ unknown_parameter(const SchemaOperation *operation, const char *name, GError **e
         if (!parameter->in_path)
             g_string_append_printf(known, "%s%s", known->len ? ", " : "", parameter->name);
     }
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "unknown query parameter '%.64s'; known are: %s", name,
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                "unknown query parameter '%.64s'; known are: %s", name,
                 known->len ? known->str : "none");
     return FALSE;
 }
@@ -485,7 +504,8 @@ schema_check_parameters(const SchemaOperation *operation, GHashTable *params, GE
     for (guint i = 0; i < operation->parameters->len; i++) {
         const Parameter *parameter = operation->parameters->pdata[i];
         if (parameter->required && !g_hash_table_contains(params, parameter->name)) {
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: required, but missing", parameter->name);
+            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s: required, but missing",
+                        parameter->name);
             return FALSE;
         }
     }

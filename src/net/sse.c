@@ -2,10 +2,11 @@
 
 /* Theory of operation
  *
- * A stream is lines, ended by LF, CR or CR LF; a blank line ends an event. The parser keeps the line under way and the
- * event under way, so it may be fed in any pieces: only a CR at the end of one piece has to be remembered, for the LF that
- * may follow. The id lives on from event to event, as the standard says. Once something is over a limit or holds a NUL, the
- * parser has failed for good: where the next event would begin is not known. */
+ * A stream is lines, ended by LF, CR or CR LF; a blank line ends an event. The parser keeps the
+ * line under way and the event under way, so it may be fed in any pieces: only a CR at the end of
+ * one piece has to be remembered, for the LF that may follow. The id lives on from event to event,
+ * as the standard says. Once something is over a limit or holds a NUL, the parser has failed for
+ * good: where the next event would begin is not known. */
 
 #include "net/sse.h"
 
@@ -57,8 +58,9 @@ dispatch(SseParser *parser)
 {
     if (parser->data->len > 0) {
         g_string_truncate(parser->data, parser->data->len - 1); /* the last line's LF */
-        parser->func(parser->event->len ? parser->event->str : "message", parser->id->len ? parser->id->str : NULL,
-                     parser->data->str, parser->user_data);
+        parser->func(parser->event->len ? parser->event->str : "message",
+                     parser->id->len ? parser->id->str : NULL, parser->data->str,
+                     parser->user_data);
     }
     g_string_truncate(parser->event, 0);
     g_string_truncate(parser->data, 0);
@@ -87,7 +89,8 @@ take_line(SseParser *parser)
     }
     parser->begun = TRUE;
     if (memchr(line, '\0', length)) {
-        g_set_error(&parser->failed, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL, "a line in the event stream has a NUL");
+        g_set_error(&parser->failed, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL,
+                    "a line in the event stream has a NUL");
         return FALSE;
     }
     if (length == 0) {
@@ -120,7 +123,7 @@ take_piece(SseParser *parser, const char *bytes, gsize length, gboolean *ended)
 
     while (used < length && bytes[used] != '\n' && bytes[used] != '\r')
         used++;
-    g_string_append_len(parser->line, bytes, (gssize) used);
+    g_string_append_len(parser->line, bytes, (gssize)used);
     *ended = used < length;
     if (*ended)
         parser->after_cr = bytes[used] == '\r';
@@ -161,7 +164,7 @@ append_lines(GString *out, const char *name, const char *text)
 {
     for (;;) {
         gsize length = strcspn(text, "\r\n");
-        g_string_append_printf(out, "%s: %.*s\n", name, (int) length, text);
+        g_string_append_printf(out, "%s: %.*s\n", name, (int)length, text);
         text += length;
         if (*text == '\0')
             return;

@@ -2,9 +2,10 @@
 
 /* Theory of operation
  *
- * A token is PREFIX FINGERPRINT "_" SECRET, of fixed lengths (4, 32, 1, 43), so that it is taken apart by position: the
- * secret's base64url alphabet contains '_' itself. The fingerprint is no secret; it lets whoever holds a token check the
- * CA that a server shows before sending anything. Only the hash of the whole is stored. */
+ * A token is PREFIX FINGERPRINT "_" SECRET, of fixed lengths (4, 32, 1, 43), so that it is taken
+ * apart by position: the secret's base64url alphabet contains '_' itself. The fingerprint is no
+ * secret; it lets whoever holds a token check the CA that a server shows before sending anything.
+ * Only the hash of the whole is stored. */
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
@@ -47,14 +48,15 @@ static gboolean
 is_token(const char *token, const char *prefix)
 {
     static const char hex[] = "0123456789abcdef";
-    static const char base64url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static const char base64url[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
     if (strlen(token) != TOKEN_LENGTH || strncmp(token, prefix, PREFIX_LENGTH) != 0)
         return FALSE;
     const char *fingerprint = token + PREFIX_LENGTH;
     const char *secret = fingerprint + FINGERPRINT_LENGTH + 1;
-    return strspn(fingerprint, hex) >= FINGERPRINT_LENGTH && fingerprint[FINGERPRINT_LENGTH] == '_' &&
-           strspn(secret, base64url) == SECRET_LENGTH;
+    return strspn(fingerprint, hex) >= FINGERPRINT_LENGTH &&
+           fingerprint[FINGERPRINT_LENGTH] == '_' && strspn(secret, base64url) == SECRET_LENGTH;
 }
 
 gboolean
@@ -63,9 +65,10 @@ token_parse(const char *token, const char *prefix, char **fingerprint, GError **
     g_assert(strlen(prefix) == PREFIX_LENGTH);
     if (!is_token(token, prefix)) {
         /* Never echo it: it may be a real one with a typing error. */
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                    "this is not a token: one begins with '%s' and has %d characters; copy it whole", prefix,
-                    TOKEN_LENGTH);
+        g_set_error(
+            error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+            "this is not a token: one begins with '%s' and has %d characters; copy it whole",
+            prefix, TOKEN_LENGTH);
         return FALSE;
     }
     if (fingerprint)

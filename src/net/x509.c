@@ -23,7 +23,7 @@ x509_ok(int code, GodwitError as, const char *what, GError **error)
 static gnutls_datum_t
 datum_of(const char *text)
 {
-    return (gnutls_datum_t){ (unsigned char *) text, (unsigned int) strlen(text) };
+    return (gnutls_datum_t){ (unsigned char *)text, (unsigned int)strlen(text) };
 }
 
 gnutls_x509_crt_t
@@ -34,7 +34,8 @@ x509_cert(const char *pem, const char *what, GError **error)
 
     if (!x509_ok(gnutls_x509_crt_init(&cert), GODWIT_ERROR_INTERNAL, what, error))
         return NULL;
-    if (!x509_ok(gnutls_x509_crt_import(cert, &data, GNUTLS_X509_FMT_PEM), GODWIT_ERROR_INVALID, what, error))
+    if (!x509_ok(gnutls_x509_crt_import(cert, &data, GNUTLS_X509_FMT_PEM), GODWIT_ERROR_INVALID,
+                 what, error))
         return NULL;
     return g_steal_pointer(&cert);
 }
@@ -47,8 +48,8 @@ x509_key(const char *pem, const char *what, GError **error)
 
     if (!x509_ok(gnutls_x509_privkey_init(&key), GODWIT_ERROR_INTERNAL, what, error))
         return NULL;
-    if (!x509_ok(gnutls_x509_privkey_import2(key, &data, GNUTLS_X509_FMT_PEM, NULL, 0), GODWIT_ERROR_INVALID, what,
-                 error))
+    if (!x509_ok(gnutls_x509_privkey_import2(key, &data, GNUTLS_X509_FMT_PEM, NULL, 0),
+                 GODWIT_ERROR_INVALID, what, error))
         return NULL;
     return g_steal_pointer(&key);
 }
@@ -59,7 +60,8 @@ x509_key_new(GError **error)
     g_auto(gnutls_x509_privkey_t) key = NULL;
     unsigned int bits = GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1);
 
-    if (!x509_ok(gnutls_x509_privkey_init(&key), GODWIT_ERROR_INTERNAL, "making a private key", error))
+    if (!x509_ok(gnutls_x509_privkey_init(&key), GODWIT_ERROR_INTERNAL, "making a private key",
+                 error))
         return NULL;
     if (!x509_ok(gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, bits, 0), GODWIT_ERROR_INTERNAL,
                  "making a private key", error))
@@ -71,7 +73,7 @@ x509_key_new(GError **error)
 static char *
 take_datum(gnutls_datum_t *data)
 {
-    char *text = g_strndup((const char *) data->data, data->size);
+    char *text = g_strndup((const char *)data->data, data->size);
     gnutls_memset(data->data, 0, data->size);
     gnutls_free(data->data);
     return text;
@@ -93,7 +95,8 @@ x509_key_pem(gnutls_x509_privkey_t key, GError **error)
 {
     gnutls_datum_t out = { 0 };
 
-    if (!x509_ok(gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &out),
+    if (!x509_ok(gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL,
+                                                   GNUTLS_PKCS_PLAIN, &out),
                  GODWIT_ERROR_INTERNAL, "writing a private key as PEM", error))
         return NULL;
     return take_datum(&out);
@@ -122,7 +125,8 @@ x509_read(const char *dir, const char *name, gboolean *missing, GError **error)
         return text;
     *missing = g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT);
     if (!*missing)
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s; can this user read it?", local->message);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "%s; can this user read it?",
+                    local->message);
     return NULL;
 }
 

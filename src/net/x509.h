@@ -8,7 +8,8 @@
 
 /** What identity.c and ca.c share: GnuTLS objects with scopes, PEM in and out, secret files. */
 
-/* GnuTLS's own typedefs are pointers; g_auto needs functions that take the value and a NULL to skip. */
+/* GnuTLS's own typedefs are pointers; g_auto needs functions that take the value and a NULL to
+ * skip. */
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(gnutls_x509_crt_t, gnutls_x509_crt_deinit, NULL)
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(gnutls_x509_privkey_t, gnutls_x509_privkey_deinit, NULL)
 G_DEFINE_AUTO_CLEANUP_FREE_FUNC(gnutls_x509_crq_t, gnutls_x509_crq_deinit, NULL)

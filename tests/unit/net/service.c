@@ -9,11 +9,13 @@ static const char description[] =
     " '/v1/open': {'get': {'operationId': 'getOpen'}},"
     " '/v1/who': {'get': {'operationId': 'getWho'}},"
     " '/v1/admin': {'get': {'operationId': 'getAdmin'}},"
-    " '/v1/echo': {'post': {'operationId': 'postEcho', 'requestBody': {'required': true, 'content': {'application/json': "
+    " '/v1/echo': {'post': {'operationId': 'postEcho', 'requestBody': {'required': true, "
+    "'content': {'application/json': "
     "   {'schema': {'type': 'object', 'required': ['text'], 'properties': "
     "     {'text': {'type': 'string'}, 'count': {'type': 'integer', 'minimum': 1}}}}}}}},"
     " '/v1/things/{id}': {"
-    "   'parameters': [{'name': 'id', 'in': 'path', 'required': true, 'schema': {'type': 'string', 'maxLength': 20}}],"
+    "   'parameters': [{'name': 'id', 'in': 'path', 'required': true, 'schema': {'type': 'string', "
+    "'maxLength': 20}}],"
     "   'get': {'operationId': 'getThing', 'parameters': "
     "     [{'name': 'limit', 'in': 'query', 'schema': {'type': 'integer'}}]},"
     "   'delete': {'operationId': 'deleteThing'}},"
@@ -23,6 +25,7 @@ static const char description[] =
     " '/v1/events': {'get': {'operationId': 'streamEvents'}},"
     " '/api/v1/ca': {'get': {'operationId': 'getCa'}}}}";
 
+G_GNUC_PRINTF(1, 2)
 static JsonNode *
 node_of(const char *format, ...)
 {
@@ -46,8 +49,8 @@ run_open(HttpCall *call, gpointer data, GError **error)
 static JsonNode *
 run_who(HttpCall *call, gpointer data, GError **error)
 {
-    return node_of("{'role': %d, 'uuid': '%s', 'client': '%s'}", call->role, call->host_uuid ? call->host_uuid : "",
-                   call->client);
+    return node_of("{'role': %d, 'uuid': '%s', 'client': '%s'}", call->role,
+                   call->host_uuid ? call->host_uuid : "", call->client);
 }
 
 static JsonNode *
@@ -62,7 +65,8 @@ run_thing(HttpCall *call, gpointer data, GError **error)
 {
     const char *limit = g_hash_table_lookup(call->params, "limit");
 
-    return node_of("{'id': '%s', 'limit': '%s'}", (char *) g_hash_table_lookup(call->params, "id"), limit ? limit : "");
+    return node_of("{'id': '%s', 'limit': '%s'}", (char *)g_hash_table_lookup(call->params, "id"),
+                   limit ? limit : "");
 }
 
 static JsonNode *

@@ -30,8 +30,8 @@ typedef struct {
 #define SERVICE_TOKEN "gwa_secret"
 #define SERVICE_MAX_BODY 4096
 
-/** Starts it; fields of *with that tell how (client_certificates, request_s, idle_s, max_streams, port) are taken over. NULL with
- * error if the server couldn't be made. */
+/** Starts it; fields of *with that tell how (client_certificates, request_s, idle_s, max_streams,
+ * port) are taken over. NULL with error if the server couldn't be made. */
 Service *service_new(Pki *pki, const Service *with, GError **error);
 void service_free(Service *service);
 /** Stops the server, leaving the rest. */
@@ -44,6 +44,7 @@ char *service_url(const Service *service);
 void service_open_gate(Service *service);
 /** Waits until *counter >= value. */
 void service_wait(Service *service, const guint *counter, guint value);
-/** Sends an event of so many bytes to all streams / closes them, in the service's thread; returns when done. */
+/** Sends an event of so many bytes to all streams / closes them, in the service's thread; returns
+ * when done. */
 void service_send(Service *service, const char *event, const char *data);
 void service_close_streams(Service *service);

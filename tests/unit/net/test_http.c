@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Client and server over loopback with real TLS. The client runs in the test's thread, the server in its own. */
+/* Client and server over loopback with real TLS. The client runs in the test's thread, the server
+ * in its own. */
 
 #include <string.h>
 #include "base/json.h"
@@ -57,7 +58,8 @@ call(HttpClient *client, const char *method, const char *path, const char *body,
 
 /* One call that must succeed with exactly this text. */
 static void
-assert_answer(HttpClient *client, const char *method, const char *path, const char *body, const char *expected)
+assert_answer(HttpClient *client, const char *method, const char *path, const char *body,
+              const char *expected)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *text = call(client, method, path, body, &error);
@@ -68,19 +70,20 @@ assert_answer(HttpClient *client, const char *method, const char *path, const ch
 
 /* One call that must fail so, with this in the message. */
 static void
-assert_fails(HttpClient *client, const char *method, const char *path, const char *body, GodwitError code,
-             const char *part)
+assert_fails(HttpClient *client, const char *method, const char *path, const char *body,
+             GodwitError code, const char *part)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *text = call(client, method, path, body, &error);
 
     g_assert_null(text);
     g_test_message("%s", error->message);
-    g_assert_error(error, GODWIT_ERROR, (int) code);
+    g_assert_error(error, GODWIT_ERROR, (int)code);
     g_assert_nonnull(strstr(error->message, part));
 }
 
-/* ---- requests ---------------------------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------------------------------
+ */
 
 static void
 test_answers(Fixture *fixture, gconstpointer data)
@@ -101,19 +104,30 @@ test_bad_requests(Fixture *fixture, gconstpointer data)
     g_autoptr(HttpClient) client = client_with(fixture, (HttpClientConfig){ 0 });
 
     assert_fails(client, "GET", "/v1/nothing", NULL, GODWIT_ERROR_NOT_FOUND, "/v1/nothing");
-    assert_fails(client, "PUT", "/v1/things/x", NULL, GODWIT_ERROR_UNSUPPORTED, "GET, HEAD, DELETE");
-    assert_fails(client, "POST", "/v1/echo", "{\"count\":1}", GODWIT_ERROR_INVALID, "text: required");
+    assert_fails(client, "PUT", "/v1/things/x", NULL, GODWIT_ERROR_UNSUPPORTED,
+                 "GET, HEAD, DELETE");
+    assert_fails(client, "POST", "/v1/echo", "{\"count\":1}", GODWIT_ERROR_INVALID,
+                 "text: required");
     assert_fails(client, "POST", "/v1/echo", NULL, GODWIT_ERROR_INVALID, "body: required");
-    assert_fails(client, "POST", "/v1/echo", "{\"text\":1}", GODWIT_ERROR_INVALID, "text: expected a string");
-    assert_fails(client, "POST", "/v1/echo", "{\"text\":\"\",\"count\":0}", GODWIT_ERROR_INVALID, "count: must be at least 1");
-    assert_fails(client, "POST", "/v1/echo", "{\"text\":\"\",\"speed\":0}", GODWIT_ERROR_INVALID, "unknown field 'speed'");
-    assert_fails(client, "POST", "/v1/things/x", "{}", GODWIT_ERROR_UNSUPPORTED, "POST is not possible");
+    assert_fails(client, "POST", "/v1/echo", "{\"text\":1}", GODWIT_ERROR_INVALID,
+                 "text: expected a string");
+    assert_fails(client, "POST", "/v1/echo", "{\"text\":\"\",\"count\":0}", GODWIT_ERROR_INVALID,
+                 "count: must be at least 1");
+    assert_fails(client, "POST", "/v1/echo", "{\"text\":\"\",\"speed\":0}", GODWIT_ERROR_INVALID,
+                 "unknown field 'speed'");
+    assert_fails(client, "POST", "/v1/things/x", "{}", GODWIT_ERROR_UNSUPPORTED,
+                 "POST is not possible");
     assert_fails(client, "DELETE", "/v1/things/x", "{}", GODWIT_ERROR_INVALID, "takes none");
-    assert_fails(client, "GET", "/v1/things/x?limt=7", NULL, GODWIT_ERROR_INVALID, "unknown query parameter 'limt'");
-    assert_fails(client, "GET", "/v1/things/x?limit=many", NULL, GODWIT_ERROR_INVALID, "limit: expected an integer");
-    assert_fails(client, "GET", "/v1/things/x?limit=1&limit=2", NULL, GODWIT_ERROR_INVALID, "limit: given twice");
-    assert_fails(client, "GET", "/v1/things/abcdefghijklmnopqrstu", NULL, GODWIT_ERROR_INVALID, "at most 20 characters");
-    assert_fails(client, "GET", "/v1/fail", NULL, GODWIT_ERROR_REFUSED, "the VM \"web1\" is shut off");
+    assert_fails(client, "GET", "/v1/things/x?limt=7", NULL, GODWIT_ERROR_INVALID,
+                 "unknown query parameter 'limt'");
+    assert_fails(client, "GET", "/v1/things/x?limit=many", NULL, GODWIT_ERROR_INVALID,
+                 "limit: expected an integer");
+    assert_fails(client, "GET", "/v1/things/x?limit=1&limit=2", NULL, GODWIT_ERROR_INVALID,
+                 "limit: given twice");
+    assert_fails(client, "GET", "/v1/things/abcdefghijklmnopqrstu", NULL, GODWIT_ERROR_INVALID,
+                 "at most 20 characters");
+    assert_fails(client, "GET", "/v1/fail", NULL, GODWIT_ERROR_REFUSED,
+                 "the VM \"web1\" is shut off");
 }
 
 static void
@@ -133,18 +147,21 @@ test_too_large(Fixture *fixture, gconstpointer data)
     assert_answer(client, "POST", "/v1/echo", body, body);
 }
 
-/* ---- who asks ---------------------------------------------------------------------------------- */
+/* ---- who asks ----------------------------------------------------------------------------------
+ */
 
 static void
 test_tokens(Fixture *fixture, gconstpointer data)
 {
     g_autoptr(HttpClient) none = client_with(fixture, (HttpClientConfig){ 0 });
-    g_autoptr(HttpClient) right = client_with(fixture, (HttpClientConfig){ .token = SERVICE_TOKEN });
+    g_autoptr(HttpClient) right =
+        client_with(fixture, (HttpClientConfig){ .token = SERVICE_TOKEN });
     g_autoptr(HttpClient) wrong = client_with(fixture, (HttpClientConfig){ .token = "gwa_secreu" });
 
     assert_fails(none, "GET", "/v1/admin", NULL, GODWIT_ERROR_UNAUTHORIZED, "needs a token");
     assert_fails(wrong, "GET", "/v1/admin", NULL, GODWIT_ERROR_UNAUTHORIZED, "not known here");
-    assert_answer(right, "GET", "/v1/admin", NULL, "{\"role\":1,\"uuid\":\"\",\"client\":\"127.0.0.1\"}");
+    assert_answer(right, "GET", "/v1/admin", NULL,
+                  "{\"role\":1,\"uuid\":\"\",\"client\":\"127.0.0.1\"}");
     assert_fails(right, "GET", "/v1/who", NULL, GODWIT_ERROR_FORBIDDEN, "getWho");
     assert_answer(wrong, "GET", "/v1/open", NULL, "{\"operation\":\"getOpen\",\"role\":0}");
 }
@@ -155,7 +172,8 @@ test_roles(Fixture *fixture, gconstpointer data)
     g_autoptr(Identity) host = pki_identity(fixture->pki, IDENTITY_HOST, HOST_UUID, 30);
     g_autoptr(Identity) manager = pki_identity(fixture->pki, IDENTITY_MANAGER, MANAGER_UUID, 30);
     g_autoptr(HttpClient) as_host = client_with(fixture, (HttpClientConfig){ .identity = host });
-    g_autoptr(HttpClient) as_manager = client_with(fixture, (HttpClientConfig){ .identity = manager });
+    g_autoptr(HttpClient) as_manager =
+        client_with(fixture, (HttpClientConfig){ .identity = manager });
     const char *of_host = "{\"role\":4,\"uuid\":\"" HOST_UUID "\",\"client\":\"127.0.0.1\"}";
 
     /* Again on the kept connection, and on new ones, where GIO may resume the TLS session. */
@@ -163,7 +181,8 @@ test_roles(Fixture *fixture, gconstpointer data)
         g_autoptr(HttpClient) again = client_with(fixture, (HttpClientConfig){ .identity = host });
         assert_answer(as_host, "GET", "/v1/who", NULL, of_host);
         assert_answer(again, "GET", "/v1/who", NULL, of_host);
-        assert_answer(as_manager, "GET", "/v1/who", NULL, "{\"role\":2,\"uuid\":\"\",\"client\":\"127.0.0.1\"}");
+        assert_answer(as_manager, "GET", "/v1/who", NULL,
+                      "{\"role\":2,\"uuid\":\"\",\"client\":\"127.0.0.1\"}");
         assert_fails(as_host, "GET", "/v1/admin", NULL, GODWIT_ERROR_FORBIDDEN, "getAdmin");
     }
 }
@@ -227,14 +246,18 @@ test_expect(Fixture *fixture, gconstpointer data)
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autoptr(HttpClient) client = client_with(fixture, (HttpClientConfig){ .expect = rows[i].expect });
+        g_autoptr(HttpClient) client =
+            client_with(fixture, (HttpClientConfig){ .expect = rows[i].expect });
         if (rows[i].part)
             assert_fails(client, "GET", "/v1/open", NULL, GODWIT_ERROR_UNAUTHORIZED, rows[i].part);
         else
-            assert_answer(client, "GET", "/v1/open", NULL, "{\"operation\":\"getOpen\",\"role\":0}");
+            assert_answer(client, "GET", "/v1/open", NULL,
+                          "{\"operation\":\"getOpen\",\"role\":0}");
     }
-    g_autoptr(HttpClient) foreign = client_with(fixture, (HttpClientConfig){ .ca_pem = others->ca->cert });
-    assert_fails(foreign, "GET", "/v1/open", NULL, GODWIT_ERROR_UNAUTHORIZED, "not signed by this cluster's CA");
+    g_autoptr(HttpClient) foreign =
+        client_with(fixture, (HttpClientConfig){ .ca_pem = others->ca->cert });
+    assert_fails(foreign, "GET", "/v1/open", NULL, GODWIT_ERROR_UNAUTHORIZED,
+                 "not signed by this cluster's CA");
 }
 
 static void
@@ -258,12 +281,13 @@ test_fetch_ca(Fixture *fixture, gconstpointer data)
     g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID);
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads -----------------------------------------------------------------------------------
+ */
 
 static void
 on_result(GObject *source, GAsyncResult *result, gpointer data)
 {
-    *(GAsyncResult **) data = g_object_ref(result);
+    *(GAsyncResult **)data = g_object_ref(result);
 }
 
 static JsonNode *
@@ -365,7 +389,8 @@ test_client_freed(Fixture *fixture, gconstpointer data)
     g_object_unref(result);
 }
 
-/* ---- nobody there ------------------------------------------------------------------------------ */
+/* ---- nobody there ------------------------------------------------------------------------------
+ */
 
 static void
 test_unreachable(Fixture *fixture, gconstpointer data)
@@ -375,7 +400,8 @@ test_unreachable(Fixture *fixture, gconstpointer data)
     assert_answer(client, "GET", "/v1/open", NULL, "{\"operation\":\"getOpen\",\"role\":0}");
     service_stop(fixture->service);
     assert_fails(client, "GET", "/v1/open", NULL, GODWIT_ERROR_UNREACHABLE, fixture->url);
-    assert_fails(client, "POST", "/v1/echo", "{\"text\":\"\"}", GODWIT_ERROR_UNREACHABLE, "does the service run there");
+    assert_fails(client, "POST", "/v1/echo", "{\"text\":\"\"}", GODWIT_ERROR_UNREACHABLE,
+                 "does the service run there");
 }
 
 /* A port that takes connections and never says a word. */
@@ -390,13 +416,15 @@ test_silent_port(Fixture *fixture, gconstpointer data)
     g_free(fixture->url);
     fixture->url = g_strdup_printf("https://127.0.0.1:%u", port);
     g_autoptr(HttpClient) client = client_with(fixture, (HttpClientConfig){ .timeout_s = 1 });
-    assert_fails(client, "GET", "/v1/open", NULL, GODWIT_ERROR_UNREACHABLE, "no connection within 1 s");
+    assert_fails(client, "GET", "/v1/open", NULL, GODWIT_ERROR_UNREACHABLE,
+                 "no connection within 1 s");
 }
 
 static void
 test_bad_urls(void)
 {
-    static const char *const urls[] = { "", "localhost", "http://localhost:1", "https://", "https:///x", "https://[::1" };
+    static const char *const urls[] = { "",         "localhost",  "http://localhost:1",
+                                        "https://", "https:///x", "https://[::1" };
 
     for (gsize i = 0; i < G_N_ELEMENTS(urls); i++) {
         HttpClientConfig config = { .base_url = urls[i], .ca_pem = "" };
@@ -417,7 +445,8 @@ test_port_taken(Fixture *fixture, gconstpointer data)
     g_assert_nonnull(strstr(error->message, "is taken"));
 }
 
-/* ---- routes and errors ------------------------------------------------------------------------- */
+/* ---- routes and errors -------------------------------------------------------------------------
+ */
 
 static JsonNode *
 run_nothing(HttpCall *call, gpointer service, GError **error)
@@ -428,14 +457,19 @@ run_nothing(HttpCall *call, gpointer service, GError **error)
 static void
 test_routes_agree(Fixture *fixture, gconstpointer data)
 {
-    static const HttpRoute missing[] = { { "getOpen", HTTP_ANYONE, HTTP_MAIN, run_nothing, NULL }, { NULL } };
-    static const HttpRoute unknown[] = { { "getOpne", HTTP_ANYONE, HTTP_MAIN, run_nothing, NULL }, { NULL } };
+    static const HttpRoute missing[] = { { "getOpen", HTTP_ANYONE, HTTP_MAIN, run_nothing, NULL },
+                                         { NULL } };
+    static const HttpRoute unknown[] = { { "getOpne", HTTP_ANYONE, HTTP_MAIN, run_nothing, NULL },
+                                         { NULL } };
     const HttpRoute *const tables[] = { missing, unknown };
     const char *const addresses[] = { "127.0.0.1", NULL };
 
     for (gsize i = 0; i < G_N_ELEMENTS(tables); i++) {
-        HttpServerConfig config = { .name = "test", .identity = fixture->service->identity, .addresses = addresses,
-                                    .schema = fixture->service->schema, .routes = tables[i] };
+        HttpServerConfig config = { .name = "test",
+                                    .identity = fixture->service->identity,
+                                    .addresses = addresses,
+                                    .schema = fixture->service->schema,
+                                    .routes = tables[i] };
         g_autoptr(GError) error = NULL;
         g_assert_null(http_server_new(&config, &error));
         g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL);
@@ -446,18 +480,19 @@ static void
 test_statuses(void)
 {
     for (int code = 0; code < GODWIT_N_ERRORS; code++) {
-        GError error = { GODWIT_ERROR, code, (char *) "text" };
+        GError error = { GODWIT_ERROR, code, (char *)"text" };
         g_assert_cmpuint(http_status_of(&error), >=, 400);
         g_assert_cmpuint(http_status_of(&error), <, 600);
     }
-    GError full = { G_IO_ERROR, G_IO_ERROR_NO_SPACE, (char *) "bad \xff byte" };
+    GError full = { G_IO_ERROR, G_IO_ERROR_NO_SPACE, (char *)"bad \xff byte" };
     g_assert_cmpuint(http_status_of(&full), ==, 507);
     g_autoptr(JsonNode) body = http_error_body(&full);
     g_autofree char *text = json_text(body, FALSE);
-    g_assert_cmpstr(text, ==, "{\"error\":{\"code\":\"no-space\",\"message\":\"bad \xef\xbf\xbd byte\"}}");
+    g_assert_cmpstr(text, ==,
+                    "{\"error\":{\"code\":\"no-space\",\"message\":\"bad \xef\xbf\xbd byte\"}}");
 }
 
-#define ADD(name, certificates, func) \
+#define ADD(name, certificates, func)                                                              \
     g_test_add("/http/" name, Fixture, GINT_TO_POINTER(certificates), set_up, func, tear_down)
 
 int

@@ -52,7 +52,8 @@ test_ca_create_and_reload(void)
     pki_remove(dir);
 }
 
-/* A CA of which half is lost is never made anew: every host would be locked out. A key alone is left from a crash. */
+/* A CA of which half is lost is never made anew: every host would be locked out. A key alone is
+ * left from a crash. */
 static void
 test_ca_damaged(void)
 {
@@ -61,8 +62,11 @@ test_ca_damaged(void)
         const char *cert, *key; /* "" as it is, NULL removed */
         gboolean good;
     } rows[] = {
-        { "", NULL, FALSE }, { NULL, "", TRUE },       { "junk", "", FALSE },
-        { "", "junk", FALSE }, { "", others->ca->key, FALSE },
+        { "", NULL, FALSE },
+        { NULL, "", TRUE },
+        { "junk", "", FALSE },
+        { "", "junk", FALSE },
+        { "", others->ca->key, FALSE },
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -73,7 +77,8 @@ test_ca_damaged(void)
         if (g_strcmp0(rows[i].key, "") != 0)
             overwrite(pki->dir, "ca-key.pem", rows[i].key);
         g_autoptr(Ca) ca = ca_open(pki->dir, NULL, &error);
-        g_assert_true(rows[i].good ? ca != NULL : g_error_matches(error, GODWIT_ERROR, GODWIT_ERROR_INVALID));
+        g_assert_true(rows[i].good ? ca != NULL
+                                   : g_error_matches(error, GODWIT_ERROR, GODWIT_ERROR_INVALID));
         if (ca)
             g_assert_cmpstr(ca->cert, !=, pki->ca->cert);
     }
@@ -94,12 +99,13 @@ test_sign_ignores_claims(void)
     gnutls_x509_crq_set_version(crq, 1);
     gnutls_x509_crq_set_key(crq, key);
     gnutls_x509_crq_set_dn_by_oid(crq, GNUTLS_OID_X520_COMMON_NAME, 0, "manager", 7);
-    gnutls_x509_crq_set_subject_alt_name(crq, GNUTLS_SAN_URI, claim, (unsigned int) strlen(claim), GNUTLS_FSAN_APPEND);
+    gnutls_x509_crq_set_subject_alt_name(crq, GNUTLS_SAN_URI, claim, (unsigned int)strlen(claim),
+                                         GNUTLS_FSAN_APPEND);
     gnutls_x509_crq_set_basic_constraints(crq, 1, 3);
     g_assert_cmpint(gnutls_x509_crq_sign2(crq, key, GNUTLS_DIG_SHA256, 0), >=, 0);
     g_assert_cmpint(gnutls_x509_crq_export2(crq, GNUTLS_X509_FMT_PEM, &out), >=, 0);
 
-    g_autofree char *cert = ca_sign(pki->ca, (char *) out.data, &name, NULL, 10, &error);
+    g_autofree char *cert = ca_sign(pki->ca, (char *)out.data, &name, NULL, 10, &error);
     gnutls_free(out.data);
     g_assert_no_error(error);
     g_assert_true(identity_name_of(cert, &found, &error));
@@ -124,12 +130,14 @@ test_sign_wants_proof(void)
     identity_request(&key, &request, &error);
     g_assert_no_error(error);
     const char *begin = strchr(request, '\n') + 1, *end = strstr(begin, "-----END");
-    g_autofree char *base64 = g_strndup(begin, (gsize) (end - begin));
+    g_autofree char *base64 = g_strndup(begin, (gsize)(end - begin));
     g_autofree guchar *der = g_base64_decode(base64, &der_length);
     for (gsize i = 0; i < der_length; i++) {
         der[i] ^= 0x01;
         g_autofree char *changed = g_base64_encode(der, der_length);
-        g_autofree char *pem = g_strdup_printf("-----BEGIN NEW CERTIFICATE REQUEST-----\n%s\n-----END NEW CERTIFICATE REQUEST-----\n", changed);
+        g_autofree char *pem = g_strdup_printf(
+            "-----BEGIN NEW CERTIFICATE REQUEST-----\n%s\n-----END NEW CERTIFICATE REQUEST-----\n",
+            changed);
         g_autofree char *cert = ca_sign(pki->ca, pem, &name, NULL, 10, NULL);
         refused += cert == NULL;
         der[i] ^= 0x01;
@@ -179,7 +187,8 @@ test_verify(void)
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autoptr(Identity) identity = pki_identity(rows[i].signer, IDENTITY_HOST, HOST_UUID, rows[i].days);
+        g_autoptr(Identity) identity =
+            pki_identity(rows[i].signer, IDENTITY_HOST, HOST_UUID, rows[i].days);
         g_autoptr(GError) error = NULL;
         gboolean ok = identity_verify(identity->cert, pki->ca->cert, &error);
         g_assert_cmpint(ok, ==, rows[i].part == NULL);
@@ -195,13 +204,13 @@ test_verify(void)
 static void
 test_fingerprint(void)
 {
-    static const char pem[] =
-        "-----BEGIN CERTIFICATE-----\n"
-        "MIIBdzCCAR2gAwIBAgIUQWFhYWFhYWFhYWFhYWFhYWFhYWEwCgYIKoZIzj0EAwIw\n"
-        "-----END CERTIFICATE-----\n";
+    static const char pem[] = "-----BEGIN CERTIFICATE-----\n"
+                              "MIIBdzCCAR2gAwIBAgIUQWFhYWFhYWFhYWFhYWFhYWFhYWEwCgYIKoZIzj0EAwIw\n"
+                              "-----END CERTIFICATE-----\n";
     g_autoptr(Pki) pki = pki_new();
     g_autofree char *fingerprint = identity_fingerprint(pki->ca->cert, NULL);
-    g_autoptr(GTlsCertificate) certificate = g_tls_certificate_new_from_pem(pki->ca->cert, -1, NULL);
+    g_autoptr(GTlsCertificate) certificate =
+        g_tls_certificate_new_from_pem(pki->ca->cert, -1, NULL);
     g_autoptr(GByteArray) der = NULL;
     g_autoptr(GError) error = NULL;
 
@@ -214,7 +223,8 @@ test_fingerprint(void)
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-/* A certificate (signed by itself) with these names, DER; a '|' in a value stands for a NUL, which GnuTLS wouldn't write. */
+/* A certificate (signed by itself) with these names, DER; a '|' in a value stands for a NUL, which
+ * GnuTLS wouldn't write. */
 static GByteArray *
 odd_cert(const char *const *values, const gnutls_x509_subject_alt_name_t *types)
 {
@@ -229,9 +239,10 @@ odd_cert(const char *const *values, const gnutls_x509_subject_alt_name_t *types)
     gnutls_x509_crt_set_expiration_time(cert, time(NULL) + 1000);
     gnutls_x509_crt_set_key(cert, key);
     for (gsize i = 0; values[i]; i++) {
-        unsigned int length = (unsigned int) strlen(values[i]);
-        g_assert_cmpint(gnutls_x509_crt_set_subject_alt_name(cert, types[i], values[i], length, GNUTLS_FSAN_APPEND), >=,
-                        0);
+        unsigned int length = (unsigned int)strlen(values[i]);
+        g_assert_cmpint(gnutls_x509_crt_set_subject_alt_name(cert, types[i], values[i], length,
+                                                             GNUTLS_FSAN_APPEND),
+                        >=, 0);
     }
     g_assert_cmpint(gnutls_x509_crt_sign2(cert, cert, key, GNUTLS_DIG_SHA256, 0), >=, 0);
     g_assert_cmpint(gnutls_x509_crt_export2(cert, GNUTLS_X509_FMT_DER, &out), >=, 0);
@@ -262,7 +273,9 @@ test_odd_names(void)
         { { "godwit:host:" HOST_UUID }, { URI }, IDENTITY_HOST },
         { { "godwit:manager:" HOST_UUID }, { URI }, IDENTITY_MANAGER },
         { { "godwit:host:" HOST_UUID }, { DNS }, IDENTITY_NONE },
-        { { "example.org", "https://example.org/", "godwit:host:" HOST_UUID }, { DNS, URI, URI }, IDENTITY_HOST },
+        { { "example.org", "https://example.org/", "godwit:host:" HOST_UUID },
+          { DNS, URI, URI },
+          IDENTITY_HOST },
         { { "godwit:host:" HOST_UUID, "godwit:manager:" HOST_UUID }, { URI, URI }, IDENTITY_NONE },
         { { "godwit:host:" HOST_UUID, "godwit:host:" HOST_UUID }, { URI, URI }, IDENTITY_NONE },
         { { "godwit:host:" HOST_UUID "|.evil" }, { URI }, IDENTITY_NONE },
@@ -313,7 +326,8 @@ test_damaged_der(void)
 {
     g_autoptr(Pki) pki = pki_new();
     g_autoptr(Identity) identity = pki_identity(pki, IDENTITY_HOST, HOST_UUID, 30);
-    g_autoptr(GTlsCertificate) certificate = g_tls_certificate_new_from_pem(identity->cert, -1, NULL);
+    g_autoptr(GTlsCertificate) certificate =
+        g_tls_certificate_new_from_pem(identity->cert, -1, NULL);
     g_autoptr(GByteArray) der = NULL;
     IdentityName name;
 
@@ -327,7 +341,7 @@ test_damaged_der(void)
     for (int round = 0; round < 3000; round++) {
         g_autofree guint8 *copy = g_memdup2(der->data, der->len);
         for (int n = g_test_rand_int_range(1, 4); n > 0; n--)
-            copy[g_test_rand_int_range(0, (gint32) der->len)] = (guint8) g_test_rand_int();
+            copy[g_test_rand_int_range(0, (gint32)der->len)] = (guint8)g_test_rand_int();
         identity_name_of_der(copy, der->len, &name, NULL);
     }
 }
@@ -368,11 +382,16 @@ test_load_damaged(void)
         const char *file, *text;
         GodwitError code;
     } rows[] = {
-        { "key.pem", NULL, GODWIT_ERROR_NOT_FOUND },          { "cert.pem", NULL, GODWIT_ERROR_NOT_FOUND },
-        { "ca.pem", NULL, GODWIT_ERROR_NOT_FOUND },           { "key.pem", "junk", GODWIT_ERROR_INVALID },
-        { "key.pem", other->key, GODWIT_ERROR_INVALID },      { "cert.pem", "junk", GODWIT_ERROR_INVALID },
-        { "cert.pem", "", GODWIT_ERROR_INVALID },             { "cert.pem", other->cert, GODWIT_ERROR_INVALID },
-        { "cert.pem", expired->cert, GODWIT_ERROR_INVALID },  { "ca.pem", others->ca->cert, GODWIT_ERROR_INVALID },
+        { "key.pem", NULL, GODWIT_ERROR_NOT_FOUND },
+        { "cert.pem", NULL, GODWIT_ERROR_NOT_FOUND },
+        { "ca.pem", NULL, GODWIT_ERROR_NOT_FOUND },
+        { "key.pem", "junk", GODWIT_ERROR_INVALID },
+        { "key.pem", other->key, GODWIT_ERROR_INVALID },
+        { "cert.pem", "junk", GODWIT_ERROR_INVALID },
+        { "cert.pem", "", GODWIT_ERROR_INVALID },
+        { "cert.pem", other->cert, GODWIT_ERROR_INVALID },
+        { "cert.pem", expired->cert, GODWIT_ERROR_INVALID },
+        { "ca.pem", others->ca->cert, GODWIT_ERROR_INVALID },
         { "ca.pem", "junk", GODWIT_ERROR_INVALID },
     };
 
@@ -384,7 +403,7 @@ test_load_damaged(void)
         overwrite(dir, rows[i].file, rows[i].text);
         g_assert_null(identity_load(dir, &error));
         g_test_message("%s", error->message);
-        g_assert_error(error, GODWIT_ERROR, (int) rows[i].code);
+        g_assert_error(error, GODWIT_ERROR, (int)rows[i].code);
     }
 }
 

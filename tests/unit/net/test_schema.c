@@ -16,12 +16,15 @@ quoted(const char *text)
 static Schema *
 schema_of(const char *body, GError **error)
 {
-    g_autofree char *json = g_strdup_printf(
-        "{'paths': {'/x': {'post': {'operationId': 'op', 'requestBody': {'content': {'application/json': {'schema': %s}}}}}}, "
-        "'components': {'schemas': {'Uuid': {'type': 'string', 'format': 'uuid'}, 'Again': {'$ref': '#/components/schemas/Uuid'}, "
-        "'Tree': {'type': 'object', 'required': ['name'], 'properties': {'name': {'type': 'string'}, 'children': "
-        "{'type': 'array', 'items': {'$ref': '#/components/schemas/Tree'}}}}}}}",
-        body);
+    g_autofree char *json =
+        g_strdup_printf("{'paths': {'/x': {'post': {'operationId': 'op', 'requestBody': "
+                        "{'content': {'application/json': {'schema': %s}}}}}}, "
+                        "'components': {'schemas': {'Uuid': {'type': 'string', 'format': 'uuid'}, "
+                        "'Again': {'$ref': '#/components/schemas/Uuid'}, "
+                        "'Tree': {'type': 'object', 'required': ['name'], 'properties': {'name': "
+                        "{'type': 'string'}, 'children': "
+                        "{'type': 'array', 'items': {'$ref': '#/components/schemas/Tree'}}}}}}}",
+                        body);
 
     g_strdelimit(json, "'", '"');
     return schema_new(json, strlen(json), error);
@@ -78,7 +81,8 @@ static const struct {
     { "{'type': 'string', 'pattern': '^[a-z]+$'}", "'abc\\n'", "body: doesn't match '^[a-z]+$'" },
     { "{'type': 'string', 'pattern': 'b'}", "'abc'", NULL },
     { "{'type': 'string', 'format': 'uuid'}", UUID, NULL },
-    { "{'type': 'string', 'format': 'uuid'}", "'11111111-2222-4333-8444-55555555555'", "body: expected a UUID" },
+    { "{'type': 'string', 'format': 'uuid'}", "'11111111-2222-4333-8444-55555555555'",
+      "body: expected a UUID" },
     { "{'type': 'string', 'enum': ['a', 'b']}", "'b'", NULL },
     { "{'type': 'string', 'enum': ['a', 'b']}", "'c'", "body: must be one of \"a\", \"b\"" },
     { "{'enum': [1, null]}", "null", NULL },
@@ -86,27 +90,35 @@ static const struct {
 
     { "{'type': 'array', 'minItems': 1}", "[]", "body: needs at least 1 elements, has 0" },
     { "{'type': 'array', 'maxItems': 1}", "[1, 2]", "body: may have at most 1 elements, has 2" },
-    { "{'type': 'array', 'items': {'type': 'integer'}}", "[1, 2, 'x']", "body[2]: expected an integer" },
+    { "{'type': 'array', 'items': {'type': 'integer'}}", "[1, 2, 'x']",
+      "body[2]: expected an integer" },
 
     { "{'type': 'object', 'properties': {'a': {'type': 'integer'}}}", "{'a': 1}", NULL },
     { "{'type': 'object', 'properties': {'a': {'type': 'integer'}}}", "{}", NULL },
-    { "{'type': 'object', 'properties': {'a': {'type': 'integer'}}}", "{'a': 'x'}", "a: expected an integer" },
-    { "{'type': 'object', 'properties': {'a': {'type': 'integer'}, 'b': {'type': 'integer'}}}", "{'c': 1}",
-      "body: unknown field 'c'; known are: a, b" },
+    { "{'type': 'object', 'properties': {'a': {'type': 'integer'}}}", "{'a': 'x'}",
+      "a: expected an integer" },
+    { "{'type': 'object', 'properties': {'a': {'type': 'integer'}, 'b': {'type': 'integer'}}}",
+      "{'c': 1}", "body: unknown field 'c'; known are: a, b" },
     { "{'type': 'object', 'additionalProperties': true}", "{'c': 1}", NULL },
-    { "{'type': 'object', 'additionalProperties': false}", "{'c': 1}", "body: unknown field 'c'; known are: none" },
-    { "{'type': 'object', 'required': ['to'], 'properties': {'to': {'type': 'string'}}}", "{}", "to: required, but missing" },
-    { "{'type': 'object', 'required': ['to'], 'properties': {'to': {'type': 'string'}}}", "{'to': null}",
-      "to: expected a string" },
-    { "{'type': 'object', 'properties': {'a': {'type': 'object', 'properties': {'b': {'type': 'array', 'items': "
+    { "{'type': 'object', 'additionalProperties': false}", "{'c': 1}",
+      "body: unknown field 'c'; known are: none" },
+    { "{'type': 'object', 'required': ['to'], 'properties': {'to': {'type': 'string'}}}", "{}",
+      "to: required, but missing" },
+    { "{'type': 'object', 'required': ['to'], 'properties': {'to': {'type': 'string'}}}",
+      "{'to': null}", "to: expected a string" },
+    { "{'type': 'object', 'properties': {'a': {'type': 'object', 'properties': {'b': {'type': "
+      "'array', 'items': "
       "{'type': 'object', 'required': ['c']}}}}}}",
       "{'a': {'b': [{}]}}", "a.b[0].c: required, but missing" },
-    { "{'type': 'object', 'properties': {'a': {'type': 'array', 'items': {'type': 'string'}}, 'z': {'type': 'string'}}}",
+    { "{'type': 'object', 'properties': {'a': {'type': 'array', 'items': {'type': 'string'}}, 'z': "
+      "{'type': 'string'}}}",
       "{'a': ['x'], 'z': 1}", "z: expected a string" },
 
     { "{'$ref': '#/components/schemas/Uuid'}", "'x'", "body: expected a UUID" },
-    { "{'$ref': '#/components/schemas/Tree'}", "{'name': 'a', 'children': [{'name': 'b'}, {'name': 'c', 'children': []}]}", NULL },
-    { "{'$ref': '#/components/schemas/Tree'}", "{'name': 'a', 'children': [{'name': 'b'}, {'children': []}]}",
+    { "{'$ref': '#/components/schemas/Tree'}",
+      "{'name': 'a', 'children': [{'name': 'b'}, {'name': 'c', 'children': []}]}", NULL },
+    { "{'$ref': '#/components/schemas/Tree'}",
+      "{'name': 'a', 'children': [{'name': 'b'}, {'children': []}]}",
       "children[1].name: required, but missing" },
 };
 
@@ -130,7 +142,8 @@ test_bodies(void)
     }
 }
 
-/* What isn't understood is an error when the schema is made, not a check that silently doesn't happen. */
+/* What isn't understood is an error when the schema is made, not a check that silently doesn't
+ * happen. */
 static void
 test_not_understood(void)
 {
@@ -186,11 +199,15 @@ test_broken_descriptions(void)
         "{'paths': {'/x': {'get': []}}}",
         "{'paths': {'/x': {'get': {'operationId': 'a'}, 'put': {'operationId': 'a'}}}}",
         "{'paths': {'/x/{id}': {'get': {'operationId': 'a'}}}}",
-        "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': [{'name': 'id', 'in': 'path', 'schema': {'type': 'string'}}]}}}}",
-        "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': [{'name': 'id', 'in': 'header', 'schema': {'type': 'string'}}]}}}}",
-        "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': [{'name': 'id', 'in': 'query'}]}}}}",
+        "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': [{'name': 'id', 'in': 'path', "
+        "'schema': {'type': 'string'}}]}}}}",
+        "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': [{'name': 'id', 'in': "
+        "'header', 'schema': {'type': 'string'}}]}}}}",
+        "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': [{'name': 'id', 'in': "
+        "'query'}]}}}}",
         "{'paths': {'/x': {'get': {'operationId': 'a', 'parameters': {}}}}}",
-        "{'paths': {'/x': {'post': {'operationId': 'a', 'requestBody': {'content': {'text/plain': {'schema': {}}}}}}}}",
+        "{'paths': {'/x': {'post': {'operationId': 'a', 'requestBody': {'content': {'text/plain': "
+        "{'schema': {}}}}}}}}",
         "{'paths': {'/x': {'post': {'operationId': 'a', 'requestBody': {'content': {}}}}}}",
     };
 
@@ -204,13 +221,15 @@ test_broken_descriptions(void)
     }
 }
 
-/* ---- paths and parameters ----------------------------------------------------------------------- */
+/* ---- paths and parameters -----------------------------------------------------------------------
+ */
 
 static const char places[] =
     "{'paths': {"
     " '/tasks': {'get': {'operationId': 'list', 'parameters': ["
     "    {'name': 'limit', 'in': 'query', 'schema': {'type': 'integer', 'minimum': 1}},"
-    "    {'name': 'state', 'in': 'query', 'required': true, 'schema': {'type': 'string', 'enum': ['running', 'ended']}},"
+    "    {'name': 'state', 'in': 'query', 'required': true, 'schema': {'type': 'string', 'enum': "
+    "['running', 'ended']}},"
     "    {'name': 'force', 'in': 'query', 'schema': {'type': 'boolean'}},"
     "    {'name': 'ratio', 'in': 'query', 'schema': {'type': 'number'}}]}},"
     " '/tasks/{task}': {'parameters': [{'$ref': '#/components/parameters/Task'}],"
@@ -271,8 +290,10 @@ test_match(void)
     for (gsize i = 0; i < G_N_ELEMENTS(matches); i++) {
         g_autoptr(GHashTable) params = params_new();
         g_autoptr(GError) error = NULL;
-        const SchemaOperation *operation = schema_match(schema, matches[i].method, matches[i].path, params, &error);
-        g_test_message("%s: %s", matches[i].path, operation ? schema_operation_id(operation) : error->message);
+        const SchemaOperation *operation =
+            schema_match(schema, matches[i].method, matches[i].path, params, &error);
+        g_test_message("%s: %s", matches[i].path,
+                       operation ? schema_operation_id(operation) : error->message);
         g_assert_cmpstr(operation ? schema_operation_id(operation) : NULL, ==, matches[i].id);
         g_assert_cmpstr(g_hash_table_lookup(params, "task"), ==, matches[i].task);
         if (!operation)
@@ -313,14 +334,18 @@ test_parameters(void)
         { "/tasks", { "state", "ended", "limit", "0" }, "limit: must be at least 1" },
         { "/tasks", { "state", "ended", "limit", "5x" }, "limit: expected an integer" },
         { "/tasks", { "state", "ended", "limit", "" }, "limit: expected an integer" },
-        { "/tasks", { "state", "ended", "limit", "99999999999999999999" }, "limit: expected an integer" },
+        { "/tasks",
+          { "state", "ended", "limit", "99999999999999999999" },
+          "limit: expected an integer" },
         { "/tasks", { "state", "ended", "force", "true" }, NULL },
         { "/tasks", { "state", "ended", "force", "yes" }, "force: expected true or false" },
         { "/tasks", { "state", "ended", "ratio", "0.5" }, NULL },
         { "/tasks", { "state", "ended", "ratio", "half" }, "ratio: expected a number" },
         { "/tasks", { "state", "ended", "ratio", "" }, "ratio: expected a number" },
         { "/tasks", { "state", "ended", "ratio", "nan" }, "ratio: expected a finite number" },
-        { "/tasks", { "stat", "ended" }, "unknown query parameter 'stat'; known are: limit, state, force, ratio" },
+        { "/tasks",
+          { "stat", "ended" },
+          "unknown query parameter 'stat'; known are: limit, state, force, ratio" },
         { "/tasks/abcd", { NULL }, NULL },
         { "/tasks/abc", { NULL }, "task: needs at least 4 characters, has 3" },
         { "/tasks/abcd", { "x", "1" }, "unknown query parameter 'x'; known are: none" },
@@ -332,7 +357,8 @@ test_parameters(void)
         g_autoptr(GError) error = NULL;
         const SchemaOperation *operation = schema_match(schema, "GET", cases[i].path, params, NULL);
         for (gsize j = 0; cases[i].query[j]; j += 2)
-            g_hash_table_insert(params, g_strdup(cases[i].query[j]), g_strdup(cases[i].query[j + 1]));
+            g_hash_table_insert(params, g_strdup(cases[i].query[j]),
+                                g_strdup(cases[i].query[j + 1]));
         schema_check_parameters(operation, params, &error);
         g_assert_cmpstr(error ? error->message : NULL, ==, cases[i].error);
     }
@@ -352,7 +378,8 @@ test_no_body(void)
     g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID);
 }
 
-/* ---- the real ones -------------------------------------------------------------------------------- */
+/* ---- the real ones
+ * -------------------------------------------------------------------------------- */
 
 static void
 test_our_own(void)
@@ -369,7 +396,8 @@ test_our_own(void)
     g_assert_no_error(error);
 }
 
-/* ---- property: a value made after the rule is good, and one thing broken in it is found ------------- */
+/* ---- property: a value made after the rule is good, and one thing broken in it is found
+ * ------------- */
 
 typedef struct {
     const char *rule;
@@ -379,7 +407,9 @@ typedef struct {
 
 static const Piece pieces[] = {
     { "{'type': 'string', 'maxLength': 3}", { "''", "'abc'", "'ä'" }, { "1", "'abcd'", "null" } },
-    { "{'type': 'integer', 'minimum': -2, 'maximum': 5}", { "-2", "0", "5" }, { "-3", "6", "1.5" } },
+    { "{'type': 'integer', 'minimum': -2, 'maximum': 5}",
+      { "-2", "0", "5" },
+      { "-3", "6", "1.5" } },
     { "{'type': 'boolean'}", { "true", "false", "true" }, { "0", "'true'", "[]" } },
     { "{'type': 'string', 'format': 'uuid'}", { UUID, UUID, UUID }, { "''", "'x'", "{}" } },
     { "{'type': 'string', 'enum': ['a', 'b']}", { "'a'", "'b'", "'a'" }, { "'A'", "''", "1" } },
@@ -451,7 +481,8 @@ test_property(void)
         g_assert_no_error(error);
         gboolean ok = schema_check_body(operation_of(schema), body, &error);
         if (ok == broken)
-            g_error("%s ← %s: %s", making.rule->str, making.value->str, ok ? "good" : error->message);
+            g_error("%s ← %s: %s", making.rule->str, making.value->str,
+                    ok ? "good" : error->message);
         g_string_free(making.rule, TRUE);
         g_string_free(making.value, TRUE);
     }
@@ -467,7 +498,8 @@ test_fuzz(void)
     for (int round = 0; round < 5000; round++) {
         g_autofree char *copy = g_strdup(json);
         for (int n = g_test_rand_int_range(1, 4); n > 0; n--)
-            copy[g_test_rand_int_range(0, (gint32) length)] = json[g_test_rand_int_range(0, (gint32) length)];
+            copy[g_test_rand_int_range(0, (gint32)length)] =
+                json[g_test_rand_int_range(0, (gint32)length)];
         g_autoptr(Schema) schema = schema_new(copy, length, NULL);
         g_autoptr(GHashTable) params = params_new();
         if (schema)

@@ -38,7 +38,10 @@ static const struct {
     { "data\n\ndata:\ndata\n\n", "[message|-|][message|-|\n]" },
     { "data: a\r\n\r\ndata: b\r\rdata: c\n\r", "[message|-|a][message|-|b][message|-|c]" },
     { "event: x\r\ndata: a\rdata: b\n\r\n", "[x|-|a\nb]" },
-    { "\xef\xbb\xbf" "data: a\n\n\xef\xbb\xbf" "data: b\n\n", "[message|-|a]" },
+    { "\xef\xbb\xbf"
+      "data: a\n\n\xef\xbb\xbf"
+      "data: b\n\n",
+      "[message|-|a]" },
     { "retry: 10\nnonsense\nno: thing\ndata: a: b\n\n", "[message|-|a: b]" },
     { "Data: a\n\n data: b\n\n", "" },
     { ":\n:x\ndata: \xc3\xa4\n:y\n\n", "[message|-|\xc3\xa4]" },
@@ -84,7 +87,8 @@ feed_filling(SseParser *parser, const char *prefix, gsize length, const char *en
 {
     g_autofree char *filling = g_strnfill(length, 'x');
 
-    return sse_parser_feed(parser, prefix, strlen(prefix), error) && sse_parser_feed(parser, filling, length, error) &&
+    return sse_parser_feed(parser, prefix, strlen(prefix), error) &&
+           sse_parser_feed(parser, filling, length, error) &&
            sse_parser_feed(parser, end, strlen(end), error);
 }
 
@@ -139,12 +143,12 @@ test_random(void)
     static const char alphabet[] = "\n\n\n\r\r::  dataeventid\xef\xbb\xbf";
 
     for (int round = 0; round < 3000; round++) {
-        gsize length = (gsize) g_test_rand_int_range(0, 60);
+        gsize length = (gsize)g_test_rand_int_range(0, 60);
         char text[64];
         for (gsize i = 0; i < length; i++)
             text[i] = alphabet[g_test_rand_int_range(0, sizeof(alphabet) - 1)];
-        gsize first = (gsize) g_test_rand_int_range(0, (gint32) length + 1);
-        gsize second = (gsize) g_test_rand_int_range((gint32) first, (gint32) length + 1);
+        gsize first = (gsize)g_test_rand_int_range(0, (gint32)length + 1);
+        gsize second = (gsize)g_test_rand_int_range((gint32)first, (gint32)length + 1);
         g_autofree char *whole = parse(text, length, length, length);
         g_autofree char *pieces = parse(text, length, first, second);
         g_assert_cmpstr(whole, ==, pieces);

@@ -76,13 +76,14 @@ on_closed(const GError *error, gpointer user_data)
 static void
 open_stream(Fixture *fixture, const char *path, guint silence_s)
 {
-    http_client_stream(fixture->client, path, silence_s, on_event, on_closed, fixture, fixture->cancel);
+    http_client_stream(fixture->client, path, silence_s, on_event, on_closed, fixture,
+                       fixture->cancel);
 }
 
 static void
 wait_for(const guint *counter, guint value)
 {
-    while ((guint) g_atomic_int_get(counter) < value)
+    while ((guint)g_atomic_int_get(counter) < value)
         g_main_context_iteration(NULL, TRUE);
 }
 
@@ -96,7 +97,8 @@ test_receive(Fixture *fixture, gconstpointer data)
     service_send(fixture->service, "vm", "{\"name\":\n\"web1\"}");
     service_send(fixture->service, "vm", large);
     wait_for(&fixture->events, 3);
-    g_assert_cmpstr(fixture->seen->str, ==, "[hello {\"first\": true}][vm {\"name\":\n\"web1\"}][vm 300000]");
+    g_assert_cmpstr(fixture->seen->str, ==,
+                    "[hello {\"first\": true}][vm {\"name\":\n\"web1\"}][vm 300000]");
     g_assert_cmpuint(fixture->closed, ==, 0);
 
     service_close_streams(fixture->service);
@@ -228,7 +230,7 @@ test_refusals(Fixture *fixture, gconstpointer data)
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
         open_stream(fixture, rows[i].path, 20);
         wait_for(&fixture->closed, i + 1);
-        g_assert_error(fixture->error, GODWIT_ERROR, (int) rows[i].code);
+        g_assert_error(fixture->error, GODWIT_ERROR, (int)rows[i].code);
         g_assert_nonnull(strstr(fixture->error->message, rows[i].part));
     }
     g_assert_cmpuint(fixture->events, ==, 0);
@@ -260,7 +262,8 @@ test_slow_client(Fixture *fixture, gconstpointer data)
 
     open_stream(fixture, "/v1/events", 20);
     wait_for(&fixture->events, 1);
-    /* Our main context doesn't run: nothing is read. What the kernel's buffers take is a few MB on top. */
+    /* Our main context doesn't run: nothing is read. What the kernel's buffers take is a few MB on
+     * top. */
     while (g_atomic_int_get(&fixture->service->streams_closed) == 0) {
         service_send(fixture->service, "vm", large);
         g_assert_cmpuint(++sent, <, 60);

@@ -35,7 +35,8 @@ connect_tcp(Fixture *fixture)
 {
     g_autoptr(GSocketClient) client = g_socket_client_new();
     g_autoptr(GError) error = NULL;
-    GSocketConnection *connection = g_socket_client_connect_to_host(client, "127.0.0.1", (guint16) fixture->service->port, NULL, &error);
+    GSocketConnection *connection = g_socket_client_connect_to_host(
+        client, "127.0.0.1", (guint16)fixture->service->port, NULL, &error);
 
     g_assert_no_error(error);
     g_socket_set_timeout(g_socket_connection_get_socket(connection), 20);
@@ -43,7 +44,8 @@ connect_tcp(Fixture *fixture)
 }
 
 static gboolean
-accept_any(GTlsConnection *tls, GTlsCertificate *certificate, GTlsCertificateFlags flags, gpointer data)
+accept_any(GTlsConnection *tls, GTlsCertificate *certificate, GTlsCertificateFlags flags,
+           gpointer data)
 {
     return TRUE;
 }
@@ -66,7 +68,8 @@ connect_tls(Fixture *fixture)
 static void
 write_text(GIOStream *stream, const char *text)
 {
-    g_output_stream_write_all(g_io_stream_get_output_stream(stream), text, strlen(text), NULL, NULL, NULL);
+    g_output_stream_write_all(g_io_stream_get_output_stream(stream), text, strlen(text), NULL, NULL,
+                              NULL);
 }
 
 /* Everything until the server closes. */
@@ -77,7 +80,8 @@ read_all(GIOStream *stream)
     char piece[4096];
     gssize length;
 
-    while ((length = g_input_stream_read(g_io_stream_get_input_stream(stream), piece, sizeof(piece), NULL, NULL)) > 0)
+    while ((length = g_input_stream_read(g_io_stream_get_input_stream(stream), piece, sizeof(piece),
+                                         NULL, NULL)) > 0)
         g_string_append_len(text, piece, length);
     return g_string_free(text, FALSE);
 }
@@ -102,28 +106,45 @@ test_requests(Fixture *fixture, gconstpointer data)
         const char *parts[4];
     } rows[] = {
         { "GET /v1/open HTTP/1.1\r\n" HEAD "\r\n",
-          { "HTTP/1.1 200 OK\r\n", "Server: test\r\n", "Cache-Control: no-store\r\n", "\"operation\":\"getOpen\"" } },
+          { "HTTP/1.1 200 OK\r\n", "Server: test\r\n", "Cache-Control: no-store\r\n",
+            "\"operation\":\"getOpen\"" } },
         { "PUT /v1/things/x HTTP/1.1\r\n" HEAD "Content-Length: 0\r\n\r\n",
           { "HTTP/1.1 405 ", "Allow: GET, HEAD, DELETE\r\n", "\"code\":\"unsupported\"" } },
-        { "GET /v1/admin HTTP/1.1\r\n" HEAD "\r\n", { "HTTP/1.1 401 ", "WWW-Authenticate: Bearer", "\"code\":\"unauthorized\"" } },
-        { "GET /v1/admin HTTP/1.1\r\n" HEAD "Authorization: bearer  " SERVICE_TOKEN " \r\n\r\n", { "HTTP/1.1 200 " } },
-        { "GET /v1/admin HTTP/1.1\r\n" HEAD "Authorization: Basic eDp5\r\n\r\n", { "HTTP/1.1 401 ", "Bearer TOKEN" } },
-        { "GET /v1/open HTTP/1.1\r\n" HEAD "Authorization: Basic eDp5\r\n\r\n", { "HTTP/1.1 200 " } },
+        { "GET /v1/admin HTTP/1.1\r\n" HEAD "\r\n",
+          { "HTTP/1.1 401 ", "WWW-Authenticate: Bearer", "\"code\":\"unauthorized\"" } },
+        { "GET /v1/admin HTTP/1.1\r\n" HEAD "Authorization: bearer  " SERVICE_TOKEN " \r\n\r\n",
+          { "HTTP/1.1 200 " } },
+        { "GET /v1/admin HTTP/1.1\r\n" HEAD "Authorization: Basic eDp5\r\n\r\n",
+          { "HTTP/1.1 401 ", "Bearer TOKEN" } },
+        { "GET /v1/open HTTP/1.1\r\n" HEAD "Authorization: Basic eDp5\r\n\r\n",
+          { "HTTP/1.1 200 " } },
         { "DELETE /v1/things/x HTTP/1.1\r\n" HEAD "\r\n", { "HTTP/1.1 204 " } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 12\r\n\r\n{\"text\":\"a\"}", { "HTTP/1.1 201 ", "{\"text\":\"a\"}" } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 12\r\n\r\n{\"text\":\"a\",", { "HTTP/1.1 400 ", "\"code\":\"invalid\"", "byte 12" } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 0\r\n\r\n", { "HTTP/1.1 400 ", "body: required, but missing" } },
-        { "POST /v1/echo HTTP/1.1\r\n" HEAD "Content-Length: 12\r\n\r\n{\"text\":\"a\"}", { "HTTP/1.1 400 ", "Content-Type: application/json'" } },
-        { "POST /v1/echo HTTP/1.1\r\n" HEAD "Content-Type: text/plain\r\nContent-Length: 12\r\n\r\n{\"text\":\"a\"}",
-          { "HTTP/1.1 400 ", "not 'text/plain'" } },
-        { "POST /v1/echo HTTP/1.1\r\n" HEAD "Content-Type: application/json; charset=utf-8\r\nContent-Length: 12\r\n\r\n{\"text\":\"a\"}",
-          { "HTTP/1.1 201 " } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"tex\r\n7\r\nt\":\"a\"}\r\n0\r\n\r\n",
+        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 12\r\n\r\n{\"text\":\"a\"}",
           { "HTTP/1.1 201 ", "{\"text\":\"a\"}" } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 5000\r\n\r\n", { "HTTP/1.1 413 ", "\"code\":\"too-large\"" } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 9223372036854775807\r\n\r\n", { "HTTP/1.1 413 " } },
-        { "POST /v1/echo HTTP/1.1\r\n" JSON "Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n", { "HTTP/1.1 413 " } },
-        { "POST /v1/nothing HTTP/1.1\r\n" JSON "Expect: 100-continue\r\nContent-Length: 50\r\n\r\n", { "HTTP/1.1 404 " } },
+        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 12\r\n\r\n{\"text\":\"a\",",
+          { "HTTP/1.1 400 ", "\"code\":\"invalid\"", "byte 12" } },
+        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 0\r\n\r\n",
+          { "HTTP/1.1 400 ", "body: required, but missing" } },
+        { "POST /v1/echo HTTP/1.1\r\n" HEAD "Content-Length: 12\r\n\r\n{\"text\":\"a\"}",
+          { "HTTP/1.1 400 ", "Content-Type: application/json'" } },
+        { "POST /v1/echo HTTP/1.1\r\n" HEAD
+          "Content-Type: text/plain\r\nContent-Length: 12\r\n\r\n{\"text\":\"a\"}",
+          { "HTTP/1.1 400 ", "not 'text/plain'" } },
+        { "POST /v1/echo HTTP/1.1\r\n" HEAD
+          "Content-Type: application/json; charset=utf-8\r\nContent-Length: "
+          "12\r\n\r\n{\"text\":\"a\"}",
+          { "HTTP/1.1 201 " } },
+        { "POST /v1/echo HTTP/1.1\r\n" JSON
+          "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"tex\r\n7\r\nt\":\"a\"}\r\n0\r\n\r\n",
+          { "HTTP/1.1 201 ", "{\"text\":\"a\"}" } },
+        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 5000\r\n\r\n",
+          { "HTTP/1.1 413 ", "\"code\":\"too-large\"" } },
+        { "POST /v1/echo HTTP/1.1\r\n" JSON "Content-Length: 9223372036854775807\r\n\r\n",
+          { "HTTP/1.1 413 " } },
+        { "POST /v1/echo HTTP/1.1\r\n" JSON "Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n",
+          { "HTTP/1.1 413 " } },
+        { "POST /v1/nothing HTTP/1.1\r\n" JSON "Expect: 100-continue\r\nContent-Length: 50\r\n\r\n",
+          { "HTTP/1.1 404 " } },
         { "GET /v1/things/a?limit=%zz HTTP/1.1\r\n" HEAD "\r\n", { "HTTP/1.1 400 " } },
         { "GET /v1/things/a%2Fb HTTP/1.1\r\n" HEAD "\r\n", { "HTTP/1.1 200 ", "\"id\":\"a/b\"" } },
         { "GET /v1/../open HTTP/1.1\r\n" HEAD "\r\n", { "HTTP/1.1 404 " } },
@@ -160,7 +181,8 @@ test_endless_chunks(Fixture *fixture, gconstpointer data)
 
     write_text(stream, "POST /v1/echo HTTP/1.1\r\n" JSON "Transfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 200; i++)
-        write_text(stream, "40\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n");
+        write_text(stream,
+                   "40\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n");
     g_autofree char *answer = read_all(stream);
     g_assert_true(g_str_has_prefix(answer, "HTTP/1.1 413 "));
     g_assert_nonnull(strstr(answer, "4096 bytes"));
@@ -209,7 +231,8 @@ test_leavers(Fixture *fixture, gconstpointer data)
     g_assert_true(g_str_has_prefix(answer, "HTTP/1.1 200 "));
 }
 
-/* ---- time limits -------------------------------------------------------------------------------- */
+/* ---- time limits --------------------------------------------------------------------------------
+ */
 
 static const Service hasty = { .request_s = 1, .idle_s = 1 };
 
@@ -219,7 +242,7 @@ seconds_until_closed(GIOStream *stream)
     gint64 begun = g_get_monotonic_time();
     g_autofree char *answer = read_all(stream);
 
-    return (double) (g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
+    return (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
 }
 
 static void
@@ -270,7 +293,8 @@ test_slow_loris(Fixture *fixture, gconstpointer data)
     write_text(stream, "GET /v1/open HTTP/1.1\r\nHost: x\r\nX: ");
     /* Wakes on the server's end, or every 200 ms for another byte. */
     while (!g_socket_condition_timed_wait(socket, G_IO_IN | G_IO_HUP, 200 * 1000, NULL, NULL) ||
-           g_input_stream_read(g_io_stream_get_input_stream(stream), (char[16]){ 0 }, 16, NULL, NULL) > 0) {
+           g_input_stream_read(g_io_stream_get_input_stream(stream), (char[16]){ 0 }, 16, NULL,
+                               NULL) > 0) {
         g_assert_cmpint(g_get_monotonic_time() - begun, <, 10 * G_USEC_PER_SEC);
         write_text(stream, "x");
     }

@@ -82,15 +82,18 @@ in_trouble(Ledger *ledger, GError **problem)
     if (ledger->trouble == NULL)
         g_warning("the database %s can't be written: %s", ledger->path, (*problem)->message);
     g_free(ledger->trouble);
-    ledger->trouble = g_strdup_printf("%s: %s%s", full ? "full" : "failed", (*problem)->message,
-                                      full ? "; free space on the disk of the data folder" : "");
+    if (full) {
+        ledger->trouble = g_strdup_printf("full: no space left for %s; make room on its disk",
+                                          ledger->path);
+        g_clear_error(problem);
+        g_set_error(problem, GODWIT_ERROR, GODWIT_ERROR_NO_SPACE,
+                    "the manager's disk is full: make room for %s and try again", ledger->path);
+    } else {
+        ledger->trouble = g_strdup_printf("failed: %s", (*problem)->message);
+        g_prefix_error(problem, "the manager's database can't be written: ");
+    }
     if (ledger->retry == 0)
         ledger->retry = g_timeout_add_seconds(LEDGER_RETRY_S, try_again, ledger);
-    if (full)
-        g_prefix_error(problem, "the manager's disk is full; free space for %s and try again: ",
-                       ledger->path);
-    else
-        g_prefix_error(problem, "the manager's database %s can't be written: ", ledger->path);
 }
 
 /** What every write ends with: problem NULL is success, else it is taken. */

@@ -11,8 +11,9 @@
 /* ---- waiting ------------------------------------------------------------------------------------ */
 
 static gboolean
-tick(gpointer unused)
+tick(gpointer data)
 {
+    *(gboolean *)data = TRUE;
     return G_SOURCE_CONTINUE;
 }
 
@@ -20,12 +21,14 @@ void
 rig_wait(RigCondition condition, gpointer data, const char *what)
 {
     gint64 limit = g_get_monotonic_time() + PATIENCE_S * G_USEC_PER_SEC;
-    guint ticks = g_timeout_add(TICK_MS, tick, NULL); /* wakes the loop for conditions outside of it */
+    gboolean due = FALSE;
+    guint ticks = g_timeout_add(TICK_MS, tick, &due); /* conditions may lie outside of the loop */
 
     while (!condition(data)) {
         if (g_get_monotonic_time() > limit)
             g_error("waited %d s in vain for: %s", PATIENCE_S, what);
-        g_main_context_iteration(NULL, TRUE);
+        for (due = FALSE; !due;)
+            g_main_context_iteration(NULL, TRUE);
     }
     g_source_remove(ticks);
 }
@@ -278,7 +281,6 @@ rig_join(Rig *rig, FakeAgent *agent)
     identity_free(agent->identity);
     agent->identity = identity;
     fake_agent_start(agent);
-    rig_wait_host(rig, agent->name, "connected");
 }
 
 /* ---- conditions ------------------------------------------------------------------------------------ */

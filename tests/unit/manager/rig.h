@@ -31,7 +31,7 @@ JsonNode *rig_get(Rig *rig, const char *path);
 /** Must fail with that code; contains: in its message. */
 void rig_fails(Rig *rig, const char *method, const char *path, const char *body, GodwitError code,
                const char *contains);
-/** Does as godwitd join does, then starts the agent, then waits until it is connected. */
+/** Does as godwitd join does, then starts the agent; the manager's first try to connect has failed by then. */
 void rig_join(Rig *rig, FakeAgent *agent);
 char *rig_join_token(Rig *rig, const char *body);
 /** The body of POST /join; csr NULL: a good one, whose key goes to *key. (transfer full) */

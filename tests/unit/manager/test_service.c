@@ -27,6 +27,8 @@ set_up(Fixture *fixture, gconstpointer unused)
     fake_agent_set_vm(fixture->h1, noun_vm(UUID_DB, "db", VM_SHUTOFF));
     rig_join(fixture->rig, fixture->h1);
     rig_join(fixture->rig, fixture->h2);
+    rig_wait_host(fixture->rig, "h1", "connected");
+    rig_wait_host(fixture->rig, "h2", "connected");
 }
 
 static void

@@ -7,7 +7,7 @@
  *
  *     admit     the VM runs here and may leave; its shape is read
  *     reserve   the destination checks and sets aside; both workers are started
- *     open      the workers prove to each other who they are; clocks are related
+ *     open      the workers prove to each other who they are
  *     copy      libvirt's peer-to-peer migration runs in a thread of its own; passes are watched and steered
  *     switch    the VM is stopped, the rest goes across, the destination starts it on proof
  *               (point of no return)
@@ -504,6 +504,7 @@ source_free(Source *source)
         return; /* godwitd stops while libvirt's call goes on: its thread still reads this memory, the process ends */
     g_clear_pointer(&source->call.thread, g_thread_join);
     g_clear_error(&source->call.error);
+    g_clear_error(&source->connection_error);
     g_clear_pointer(&source->worker, worker_free);
     g_clear_pointer(&source->peer, http_client_free);
     migration_request_free(source->request);

@@ -39,7 +39,8 @@ struct Source {
     gint64 resumed_us;    /* CPUs started there, in our clock; 0 = unknown */
     gint64 offset_us;     /* added to the destination's clock gives ours */
     gboolean storage_proved; /* see shared.h */
-    gboolean clock_known, connection_lost, abort_sent, told_destination, alarmed;
+    GError *connection_error; /* no address of the destination could be reached */
+    gboolean clock_known, abort_sent, told_destination, alarmed;
 
     GMutex lock;
     Migration *report;    /* under lock */

@@ -17,8 +17,8 @@
 #include "preflight/preflight.h"
 
 #define CONNECT_SECONDS 5
-#define CLOCK_SAMPLES 5
 #define PROGRESS_MS 500
+#define CLOCK_WARN_US (10 * G_TIME_SPAN_MILLISECOND)
 #define WORKER_END_MS 5000
 
 static Hv *
@@ -236,11 +236,10 @@ give_connection(Source *source)
         g_string_append_printf(tried, "%s%s: %s", tried->len ? "; " : "", *address,
                                error ? error->message : g_strerror(errno));
     }
-    source->connection_lost = TRUE;
-    source_warn(source, g_strdup_printf("no migration address of %s could be reached on port %" G_GINT64_FORMAT
-                                        " (%s): check that network and its firewall",
-                                        source->request->to->name, source->reservation ? source->reservation->port : 0,
-                                        tried->str));
+    g_clear_error(&source->connection_error);
+    g_set_error(&source->connection_error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+                "no migration address of %s could be reached on port %" G_GINT64_FORMAT " (%s): check that network and its firewall",
+                source->request->to->name, source->reservation ? source->reservation->port : 0, tried->str);
 }
 
 static void
@@ -279,41 +278,11 @@ session_open(gpointer self, GError **error)
 
     if (source_cancelled(source, error) || worker_failure(source, error))
         return FALSE;
-    if (source->connection_lost) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE, "%s",
-                    source->report->warnings[g_strv_length(source->report->warnings) - 1]);
+    if (source->connection_error) {
+        g_propagate_error(error, g_error_copy(source->connection_error));
         return FALSE;
     }
     return worker_status(source->worker)->state == WORKER_OPEN;
-}
-
-/** Relates the destination's monotonic clock to ours. Without it the pause can't be told, no more. */
-static void
-relate_clocks(Source *source)
-{
-    ClockSample samples[CLOCK_SAMPLES];
-    gsize n = 0;
-    gint64 uncertainty_us;
-
-    for (gsize i = 0; i < CLOCK_SAMPLES; i++) {
-        ClockSample *sample = &samples[n];
-        g_autoptr(JsonNode) answer = NULL;
-
-        sample->sent_us = clock_monotonic_us();
-        answer = source_call_peer(source, "GET", "/v1/clock", NULL, NULL);
-        sample->received_us = clock_monotonic_us();
-        if (!answer || !JSON_NODE_HOLDS_OBJECT(answer))
-            continue;
-        sample->peer_us = json_object_get_int_member_with_default(json_node_get_object(answer), "monotonic_us", 0);
-        n++;
-    }
-    if (n == 0)
-        return;
-    source->offset_us = clock_offset_us(samples, n, &uncertainty_us);
-    source->clock_known = TRUE;
-    if (uncertainty_us > 10 * G_TIME_SPAN_MILLISECOND)
-        source_warn(source, g_strdup_printf("the hosts' clocks could be related to %.0f ms only; so exact are pause and blackout",
-                                            (double)uncertainty_us / 1000.0));
 }
 
 static gboolean
@@ -321,10 +290,8 @@ run_open(gpointer self, GError **error)
 {
     Source *source = self;
 
-    if (!runner_wait(&source->runner, session_open, 0, "the data connection to be proved on both sides", error))
-        return FALSE;
-    relate_clocks(source);
-    return !source_cancelled(source, error);
+    return runner_wait(&source->runner, session_open, 0, "the data connection to be proved on both sides", error) &&
+           !source_cancelled(source, error);
 }
 
 /* ---- copy ---- */
@@ -482,6 +449,22 @@ run_announce(gpointer self, GError **error)
     return TRUE;
 }
 
+/** Relates the destination's monotonic clock to ours, by what the workers measured over their session. Without it the pause
+ * can't be told, no more. */
+static void
+relate_clocks(Source *source)
+{
+    const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
+
+    source->clock_known = status && status->peer_clock_uncertainty_us >= 0;
+    if (!source->clock_known)
+        return;
+    source->offset_us = status->peer_clock_offset_us;
+    if (status->peer_clock_uncertainty_us > CLOCK_WARN_US)
+        source_warn(source, g_strdup_printf("the hosts' clocks could be related to %.0f ms only; so exact are pause and blackout",
+                                            (double)status->peer_clock_uncertainty_us / 1000.0));
+}
+
 static double
 since_suspended_ms(Source *source, gint64 peer_us)
 {
@@ -497,6 +480,7 @@ run_verify(gpointer self, GError **error)
     const Incoming *there = source->incoming;
     const char *blackout = "not measured";
 
+    relate_clocks(source);
     g_mutex_lock(&source->lock);
     if (source->suspended_us && source->clock_known && there->resumed_us) {
         source->report->pause_ms = since_suspended_ms(source, there->resumed_us);

@@ -235,7 +235,8 @@ VERBS = {
              help="time between two probes (1)"),
         _arg("--address", help="the VM's address, if it was made from XML"),
     ]),
-    "witness": (do_witness, "what the observer heard of a VM; fails if it ran twice, crashed or lost data", [
+    "witness": (do_witness, "what the observer heard of a VM; fails if it ran twice, crashed or lost"
+                " data", [
         VM,
         _arg("--since-start", action="store_true", help="also what was before the last --reset"),
         _arg("--reset", action="store_true", help="count from now on; prints nothing"),

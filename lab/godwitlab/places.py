@@ -30,7 +30,8 @@ PRIVATE = {
     "/var/log/godwit": "log-godwit",
 }
 TRAVERSABLE = 0o755
-SECRET = {"/var/lib/godwit", "/var/lib/godwit-manager"}  # keys are in there: 0700, as their programs demand
+# Keys are in there: 0700, as their programs demand.
+SECRET = {"/var/lib/godwit", "/var/lib/godwit-manager"}
 
 _ANCHOR = """
 hostname "$1"; shift

@@ -59,8 +59,8 @@ _DOMAIN = """\
 # dirty bitmap, taken for memory whose size is a multiple of 256 KiB, forgets to make the CPU's TLB
 # note further writes (mended upstream by "physmem: Fix migration dirty bitmap coherency with TCG
 # memory access"). Guests crash then, whoever migrates them. libvirt rounds memory to whole MiB, so
-# another memory, 8 KiB larger, is put in its place by hand. The price: the slow way stalls the guest
-# for 0.1 to 0.4 s when a migration begins.
+# another memory, 8 KiB larger, is put in its place by hand. The price: the slow way stalls the
+# guest for 0.2 s and more when a migration begins.
 MENDED_IN = [9, 0]
 _EMULATED = """
   <qemu:commandline>

@@ -20,7 +20,7 @@ _numbers = itertools.count(1)
 
 
 def new_name():
-    """A name for a lab, unique on this machine; GODWIT_LAB_PREFIX lets the caller find leftovers."""
+    """A name for a lab, unique here; GODWIT_LAB_PREFIX lets the caller find leftovers."""
     return f"{os.environ.get('GODWIT_LAB_PREFIX') or f't{os.getpid()}'}-{next(_numbers)}"
 
 

@@ -16,7 +16,18 @@ static const RecordField token_info_fields[] = {
     { "name", RECORD_STRING, G_STRUCT_OFFSET(TokenInfo, name) },
     { "created_ms", RECORD_INT, G_STRUCT_OFFSET(TokenInfo, created_ms) },
 };
-static const RecordType token_info_type = RECORD_TYPE("token", TokenInfo, token_info_fields);
+static void token_info_destroy(gpointer token);
+static const RecordType token_info_type = { .name = "token",
+                                            .size = sizeof(TokenInfo),
+                                            .fields = token_info_fields,
+                                            .n_fields = G_N_ELEMENTS(token_info_fields),
+                                            .destroy = token_info_destroy };
+
+static void
+token_info_destroy(gpointer token)
+{
+    record_free(&token_info_type, token);
+}
 
 gboolean
 run_token_create(Cli *cli, GError **error)

@@ -149,6 +149,7 @@ destination_main(gpointer self)
     g_cond_broadcast(&destination->changed);
     g_mutex_unlock(&destination->lock);
     motion_publish_vm(destination->motion, destination->request->vm->uuid);
+    motion_destination_ended(destination->motion, destination->request->id);
     return NULL;
 }
 
@@ -263,9 +264,20 @@ destination_unref(Destination *destination)
 }
 
 void
+destination_release(Destination *destination)
+{
+    g_assert(g_atomic_int_get(&destination->ended));
+    g_mutex_lock(&destination->lock);
+    destination->released = TRUE; /* nothing is posted to it any more */
+    g_mutex_unlock(&destination->lock);
+    runner_clear(&destination->runner);
+}
+
+void
 destination_leave(Destination *destination)
 {
-    runner_leave(&destination->runner);
+    if (!g_atomic_int_get(&destination->ended))
+        runner_leave(&destination->runner);
     g_cancellable_cancel(destination->leaving);
     g_mutex_lock(&destination->lock);
     g_cond_broadcast(&destination->changed);
@@ -345,7 +357,8 @@ destination_settle(Destination *destination, gboolean source_gone)
     g_mutex_lock(&destination->lock);
     if (destination->word == WORD_NONE)
         destination->word = source_gone ? WORD_GONE : WORD_RUNS;
-    runner_post(&destination->runner, wake, NULL, NULL);
+    if (!destination->released)
+        runner_post(&destination->runner, wake, NULL, NULL);
     while (in_time && !is_settled(destination) && !runner_is_leaving(&destination->runner))
         in_time = g_cond_wait_until(&destination->changed, &destination->lock, until_us);
     g_mutex_unlock(&destination->lock);
@@ -413,5 +426,10 @@ destination_give_connection(Destination *destination, int fd)
 
     connection->destination = destination_ref(destination);
     connection->fd = fd;
-    runner_post(&destination->runner, take_connection, connection, connection_free);
+    g_mutex_lock(&destination->lock);
+    if (!destination->released)
+        runner_post(&destination->runner, take_connection, g_steal_pointer(&connection), connection_free);
+    g_mutex_unlock(&destination->lock);
+    if (connection)
+        connection_free(connection);
 }

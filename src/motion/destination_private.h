@@ -34,7 +34,7 @@ struct Destination {
     IncomingState state;
     char *reason;
     SourceWord word;
-    gboolean reserved, verified;
+    gboolean reserved, verified, released;
     GError *refused;
     gint64 resumed_us, first_frame_us, announced;
     GStrv warnings;

@@ -118,7 +118,8 @@ typedef struct {
     Migration *migration;
     char *vm_uuid;
     Alarm *alarm;
-    char *ended; /* id of a source */
+    char *ended; /* id of a source or destination */
+    gboolean is_destination;
 } Note;
 
 static void
@@ -134,6 +135,7 @@ note_free(gpointer data)
 }
 
 static void forget_source(Motion *motion, const char *id);
+static void release_destination(Motion *motion, const char *id);
 
 static gboolean
 deliver(gpointer data)
@@ -148,7 +150,9 @@ deliver(gpointer data)
         notify->vm_changed(note->vm_uuid, user);
     if (note->alarm && notify->alarm)
         notify->alarm(note->alarm, user);
-    if (note->ended)
+    if (note->ended && note->is_destination)
+        release_destination(note->motion, note->ended);
+    else if (note->ended)
         forget_source(note->motion, note->ended);
     return G_SOURCE_REMOVE;
 }
@@ -196,6 +200,12 @@ void
 motion_source_ended(Motion *motion, const char *id)
 {
     post(motion, (Note){ .ended = g_strdup(id) });
+}
+
+void
+motion_destination_ended(Motion *motion, const char *id)
+{
+    post(motion, (Note){ .ended = g_strdup(id), .is_destination = TRUE });
 }
 
 /* ---- reports ---- */
@@ -252,6 +262,23 @@ forget_source(Motion *motion, const char *id)
     g_mutex_unlock(&motion->lock);
     if (source)
         source_free(source);
+}
+
+/** Its thread and descriptors go; what it has to tell stays for a while. */
+static void
+release_destination(Motion *motion, const char *id)
+{
+    Destination *destination;
+
+    g_mutex_lock(&motion->lock);
+    destination = g_hash_table_lookup(motion->destinations, id);
+    if (destination)
+        destination_ref(destination);
+    g_mutex_unlock(&motion->lock);
+    if (!destination)
+        return;
+    destination_release(destination);
+    destination_unref(destination);
 }
 
 /* ---- start ---- */

@@ -47,6 +47,7 @@ gboolean destination_is_ended(Destination *destination);
 gint64 destination_reserved_bytes(Destination *destination);
 void destination_give_connection(Destination *destination, int fd); /* takes fd */
 void destination_leave(Destination *destination);
+void destination_release(Destination *destination); /* once it has ended: joins its thread, closes its descriptors */
 Destination *destination_ref(Destination *destination); /* any thread */
 void destination_unref(Destination *destination);        /* the last one waits for its thread */
 
@@ -68,5 +69,7 @@ void motion_publish_vm(Motion *motion, const char *vm_uuid);
 void motion_alarm(Motion *motion, const char *id, const char *vm, char *message); /* takes message */
 /** The source's thread ended: report is kept on disk and in memory, the Source freed. */
 void motion_source_ended(Motion *motion, const char *id);
+/** A destination's thread has ended: it is joined, its descriptors closed. */
+void motion_destination_ended(Motion *motion, const char *id);
 /** Writes a report durably. */
 gboolean motion_save_report(Motion *motion, const Migration *report, GError **error);

@@ -5,8 +5,12 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 all: build
 
-build: $(BUILD)/build.ninja
+build: programs
 	meson compile -C $(BUILD)
+
+# Without the tests.
+programs: $(BUILD)/build.ninja
+	meson compile -C $(BUILD) godwit godwitd godwit-manager godwit-flyway
 	ln -sf src/cli/godwit src/host/godwitd src/manager/godwit-manager src/flyway/godwit-flyway $(BUILD)/
 
 $(BUILD)/build.ninja:
@@ -16,7 +20,7 @@ $(BUILD)/build.ninja:
 # A VM moves between two hosts, before your eyes. KEEP=1 leaves the lab running.
 demo:
 	tools/setup build lab
-	$(MAKE) build
+	$(MAKE) programs
 	$(AS_ROOT) env KEEP=$(KEEP) tools/demo
 
 # All tests. The last line is "N passed, N failed".
@@ -27,7 +31,7 @@ check:
 # Moves in a row beside virsh migrate; see bench/README.md.
 bench:
 	tools/setup build lab
-	$(MAKE) build
+	$(MAKE) programs
 	$(AS_ROOT) bench/moves $(ARGS)
 
 install: build
@@ -36,4 +40,4 @@ install: build
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all build demo check bench install clean
+.PHONY: all build programs demo check bench install clean

@@ -182,13 +182,17 @@ connection_is_good(Connection *connection, GError **error)
 {
     GTlsCertificate *certificate = g_tls_connection_get_peer_certificate(connection->tls);
 
-    if (!connection->listener->client_certificates)
-        return TRUE;
-    if (g_tls_connection_get_protocol_version(connection->tls) < G_TLS_PROTOCOL_VERSION_TLS_1_3) {
+    gboolean certified = connection->listener->client_certificates;
+    GTlsProtocolVersion needed =
+        certified ? G_TLS_PROTOCOL_VERSION_TLS_1_3 : G_TLS_PROTOCOL_VERSION_TLS_1_2;
+
+    if (g_tls_connection_get_protocol_version(connection->tls) < needed) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED,
-                    "the client doesn't speak TLS 1.3");
+                    "the client's version of TLS is too old");
         return FALSE;
     }
+    if (!certified)
+        return TRUE;
     if (!certificate) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNAUTHORIZED,
                     "the client showed no certificate");

@@ -19,8 +19,9 @@ typedef struct {
 } HttpPeer;
 
 typedef struct {
-    const Identity *identity;     /* the server's; copied */
-    gboolean client_certificates; /* demand one of identity->ca, and TLS 1.3 */
+    const Identity *identity; /* the server's; copied */
+    gboolean
+        client_certificates; /* demand one of identity->ca, and TLS 1.3; else TLS 1.2 will do */
     const char *const *addresses;
     guint port;        /* 0 = any free, the same on all addresses */
     guint handshake_s; /* time limit */

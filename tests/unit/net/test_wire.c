@@ -2,6 +2,8 @@
 
 /* The server as seen by clients that don't behave: bytes over TLS, written by hand. */
 
+#include <fcntl.h>
+#include <gnutls/gnutls.h>
 #include <string.h>
 #include "base/error.h"
 #include "net/http_server.h"
@@ -240,8 +242,8 @@ static double
 seconds_until_closed(GIOStream *stream)
 {
     gint64 begun = g_get_monotonic_time();
-    g_autofree char *answer = read_all(stream);
 
+    g_free(read_all(stream));
     return (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC;
 }
 
@@ -301,6 +303,54 @@ test_slow_loris(Fixture *fixture, gconstpointer data)
     g_assert_cmpint(g_get_monotonic_time() - begun, <, 10 * G_USEC_PER_SEC);
 }
 
+/* ---- versions of TLS ----------------------------------------------------------------------------
+ */
+
+/* Does a client get its answer with these protocols, showing its certificate? */
+static gboolean
+is_answered(Fixture *fixture, const Identity *identity, const char *priority)
+{
+    static const char request[] = "GET /v1/open HTTP/1.1\r\n" HEAD "\r\n";
+    g_autoptr(GSocketConnection) tcp = connect_tcp(fixture);
+    gnutls_datum_t cert = { (unsigned char *)identity->cert, (unsigned int)strlen(identity->cert) };
+    gnutls_datum_t key = { (unsigned char *)identity->key, (unsigned int)strlen(identity->key) };
+    gnutls_certificate_credentials_t credentials;
+    gnutls_session_t session;
+    char answer[16] = "";
+
+    g_assert_cmpint(gnutls_certificate_allocate_credentials(&credentials), >=, 0);
+    g_assert_cmpint(
+        gnutls_certificate_set_x509_key_mem(credentials, &cert, &key, GNUTLS_X509_FMT_PEM), >=, 0);
+    g_assert_cmpint(gnutls_init(&session, GNUTLS_CLIENT), >=, 0);
+    g_assert_cmpint(gnutls_priority_set_direct(session, priority, NULL), >=, 0);
+    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials);
+    g_socket_set_blocking(g_socket_connection_get_socket(tcp), TRUE);
+    int fd = g_socket_get_fd(g_socket_connection_get_socket(tcp));
+    g_assert_cmpint(fcntl(fd, F_SETFL, 0), ==, 0); /* GSocket's are never blocking underneath */
+    gnutls_transport_set_int(session, fd);
+    gboolean ok = gnutls_handshake(session) >= 0 &&
+                  gnutls_record_send(session, request, sizeof(request) - 1) > 0 &&
+                  gnutls_record_recv(session, answer, sizeof(answer) - 1) > 0;
+    gnutls_deinit(session);
+    gnutls_certificate_free_credentials(credentials);
+    return ok && g_str_has_prefix(answer, "HTTP/1.1 200");
+}
+
+static void
+test_tls_versions(Fixture *fixture, gconstpointer data)
+{
+    const Service *with = data;
+    g_autoptr(Identity) host = pki_identity(fixture->pki, IDENTITY_HOST, HOST_UUID, 30);
+
+    g_assert_true(is_answered(fixture, host, "NORMAL"));
+    g_assert_true(is_answered(fixture, host, "NORMAL:-VERS-ALL:+VERS-TLS1.3"));
+    /* Between agents never; browsers and curl may still come with 1.2, but not with less. */
+    g_assert_cmpint(is_answered(fixture, host, "NORMAL:-VERS-ALL:+VERS-TLS1.2"), ==,
+                    !with->client_certificates);
+    g_assert_false(is_answered(fixture, host, "NORMAL:-VERS-ALL:+VERS-TLS1.1"));
+}
+
+static const Service agent = { .client_certificates = TRUE };
 static const Service usual = { .max_streams = 8 };
 
 #define ADD(name, with, func) g_test_add("/wire/" name, Fixture, &with, set_up, func, tear_down)
@@ -317,5 +367,7 @@ main(int argc, char **argv)
     ADD("no-handshake", hasty, test_no_handshake);
     ADD("idle", hasty, test_idle);
     ADD("slow-loris", hasty, test_slow_loris);
+    ADD("tls-versions/agent", agent, test_tls_versions);
+    ADD("tls-versions/manager", usual, test_tls_versions);
     return g_test_run();
 }

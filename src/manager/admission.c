@@ -12,11 +12,12 @@ vm_is_free(const TaskBook *book, const Vm *vm, GError **error)
     const Task *told = vm->migration ? taskbook_find(book, vm->migration) : NULL;
 
     if (busy != NULL) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "VM %s is being migrated already, from %s to %s (task %s is %s); wait for it, or "
-                    "cancel it: godwit task cancel %s",
-                    vm->name, busy->migration->from, busy->migration->to, busy->id,
-                    task_state_nicks[busy->state], busy->id);
+        g_set_error(
+            error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+            "VM %s is being migrated already, from %s to %s (task %s is %s); wait for it, or "
+            "cancel it: godwit task cancel %s",
+            vm->name, busy->migration->from, busy->migration->to, busy->id,
+            task_state_nicks[busy->state], busy->id);
         return FALSE;
     }
     /* Its host may still say so of one that has just ended; then it decides for itself. */
@@ -34,11 +35,12 @@ source_answers(const Vm *vm, const Host *source, GError **error)
 {
     if (source->state == HOST_CONNECTED)
         return TRUE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
-                "VM %s was last seen on host %s, which is %s%s%s; nothing was started: bring the host "
-                "back first (godwit doctor looks at it)",
-                vm->name, source->name, host_state_nicks[source->state],
-                source->state_reason ? ": " : "", source->state_reason ? source->state_reason : "");
+    g_set_error(
+        error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+        "VM %s was last seen on host %s, which is %s%s%s; nothing was started: bring the host "
+        "back first (godwit doctor looks at it)",
+        vm->name, source->name, host_state_nicks[source->state], source->state_reason ? ": " : "",
+        source->state_reason ? source->state_reason : "");
     return FALSE;
 }
 

@@ -12,10 +12,11 @@ typedef struct {
 } MigrationOrder;
 
 /**
- * May this migration begin, by all that the manager knows? Pure: nothing is changed. (transfer full) a queued task
- * with a new id, not stored yet; its warnings are in migration->warnings. Errors: NOT_FOUND (VM, host), CONFLICT
- * (several VMs of that name; being migrated already), UNREACHABLE (source not connected), REFUSED (destination not
- * connected, and all that preflight blocks).
+ * May this migration begin, by all that the manager knows? Pure: nothing is changed. (transfer
+ * full) a queued task with a new id, not stored yet; its warnings are in migration->warnings.
+ * Errors: NOT_FOUND (VM, host), CONFLICT (several VMs of that name; being migrated already),
+ * UNREACHABLE (source not connected), REFUSED (destination not connected, and all that preflight
+ * blocks).
  */
 Task *admission_admit(const Inventory *inventory, const TaskBook *book, const MigrationOrder *order,
                       gint64 now_ms, GError **error);

@@ -2,9 +2,9 @@
 /*
  * Theory of operation
  *
- * Alarms are known by the id that whoever raised them gave. A host tells its alarms again whenever the manager
- * connects, so the ids of acknowledged ones are kept too (alarms-read/ID), else they would come back. Both
- * are bounded by ALARMS_MAX; the oldest go first.
+ * Alarms are known by the id that whoever raised them gave. A host tells its alarms again whenever
+ * the manager connects, so the ids of acknowledged ones are kept too (alarms-read/ID), else they
+ * would come back. Both are bounded by ALARMS_MAX; the oldest go first.
  */
 #include "manager/alarms.h"
 
@@ -75,8 +75,7 @@ read_all(AlarmBook *book, GPtrArray *raised, GPtrArray *read)
     g_ptr_array_sort(book->alarms, by_time);
     g_ptr_array_sort(read, by_value);
     for (guint i = 0; i < read->len; i++)
-        g_ptr_array_add(book->read,
-                        g_strdup(((StoreEntry *)read->pdata[i])->key + strlen(READ)));
+        g_ptr_array_add(book->read, g_strdup(((StoreEntry *)read->pdata[i])->key + strlen(READ)));
 }
 
 AlarmBook *

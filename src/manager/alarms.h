@@ -11,8 +11,8 @@ AlarmBook *alarmbook_open(Ledger *ledger, GError **error);
 void alarmbook_free(AlarmBook *book);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AlarmBook, alarmbook_free)
 
-/** TRUE where it is news: hosts tell of an alarm again after each reconnection. Kept in memory also where
- * it can't be stored (alarm: transfer full). */
+/** TRUE where it is news: hosts tell of an alarm again after each reconnection. Kept in memory also
+ * where it can't be stored (alarm: transfer full). */
 const Alarm *alarmbook_raise(AlarmBook *book, Alarm *alarm);
 /** Forgets it; (transfer full) its last sight. NOT_FOUND. */
 Alarm *alarmbook_acknowledge(AlarmBook *book, const char *id, GError **error);

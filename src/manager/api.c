@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "manager/api.h"
 
-#include <stdarg.h>
-
 #define LIMIT_DEFAULT 100 /* as in schema/openapi.yaml */
 
 /* MAIN handlers look and answer; THREAD handlers wait for a host, see errand.h. */
@@ -95,15 +93,12 @@ api_list(const char *member, const RecordType *type, GPtrArray *list)
 }
 
 JsonNode *
-api_strings(const char *name, ...)
+api_strings(const char *const *pairs)
 {
     JsonNode *node = new_object();
-    va_list rest;
 
-    va_start(rest, name);
-    for (const char *at = name; at != NULL; at = va_arg(rest, const char *))
-        json_object_set_string_member(json_node_get_object(node), at, va_arg(rest, const char *));
-    va_end(rest);
+    for (gsize i = 0; pairs[i] != NULL; i += 2)
+        json_object_set_string_member(json_node_get_object(node), pairs[i], pairs[i + 1]);
     return node;
 }
 

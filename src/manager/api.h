@@ -6,7 +6,7 @@
 /** The operations of schema/openapi.yaml; service of all: Manager. */
 extern const HttpRoute api_routes[];
 
-/* ---- helpers of the handlers ------------------------------------------------------------------ */
+/* ---- helpers of the handlers -------------------------------------------------------- */
 
 /** A parameter of path or query, or NULL. */
 const char *api_param(const HttpCall *call, const char *name);
@@ -19,10 +19,11 @@ gint64 api_body_int(const HttpCall *call, const char *name, gint64 fallback);
 /** {member: [records]}; list (transfer container) of records of that type. */
 JsonNode *api_list(const char *member, const RecordType *type, GPtrArray *list);
 /** An object of strings: name, value, …, NULL. */
-JsonNode *api_strings(const char *name, ...) G_GNUC_NULL_TERMINATED;
+JsonNode *api_strings(const char *const *pairs);
+#define API_STRINGS(...) api_strings((const char *const[]){ __VA_ARGS__, NULL })
 void api_add_int(JsonNode *object, const char *name, gint64 value);
 
-/* ---- handlers, by file -------------------------------------------------------------------------- */
+/* ---- handlers, by file -------------------------------------------------------------- */
 
 typedef JsonNode *ApiRun(HttpCall *call, gpointer service, GError **error);
 

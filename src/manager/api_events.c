@@ -24,8 +24,7 @@ JsonNode *
 api_acknowledge_alarm(HttpCall *call, gpointer service, GError **error)
 {
     const Manager *manager = service;
-    g_autoptr(Alarm) alarm =
-        alarmbook_acknowledge(manager->alarms, api_param(call, "id"), error);
+    g_autoptr(Alarm) alarm = alarmbook_acknowledge(manager->alarms, api_param(call, "id"), error);
 
     if (alarm == NULL)
         return NULL;

@@ -28,8 +28,8 @@ api_join_host(HttpCall *call, gpointer service, GError **error)
         g_propagate_error(error, g_steal_pointer(&problem));
         return NULL;
     }
-    return api_strings("cert_pem", cert, "ca_pem", manager->dir->ca->cert, "cluster",
-                       manager->cluster, "manager_uuid", manager->uuid, NULL);
+    return API_STRINGS("cert_pem", cert, "ca_pem", manager->dir->ca->cert, "cluster",
+                       manager->cluster, "manager_uuid", manager->uuid);
 }
 
 JsonNode *
@@ -54,7 +54,7 @@ api_create_host_token(HttpCall *call, gpointer service, GError **error)
         return NULL;
     url = manager_url(manager);
     command = g_strdup_printf("godwitd join %s --token %s", url, token);
-    node = api_strings("token", token, "command", command, NULL);
+    node = API_STRINGS("token", token, "command", command);
     api_add_int(node, "expires_ms", expires_ms);
     call->status = 201;
     return node;

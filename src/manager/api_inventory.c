@@ -60,8 +60,7 @@ api_get_vm_xml(HttpCall *call, gpointer service, GError **error)
 JsonNode *
 api_list_networks(HttpCall *call, gpointer service, GError **error)
 {
-    return api_list("networks", &network_type,
-                    inventory_networks(((Manager *)service)->inventory));
+    return api_list("networks", &network_type, inventory_networks(((Manager *)service)->inventory));
 }
 
 JsonNode *

@@ -8,8 +8,8 @@ api_get_health(HttpCall *call, gpointer service, GError **error)
     const char *trouble = ledger_trouble(manager->ledger);
     gboolean well = trouble == NULL && alarmbook_count(manager->alarms) == 0;
     guint connected, total;
-    JsonNode *node = api_strings("status", well ? "ok" : "degraded", "database",
-                                 trouble ? trouble : "ok", NULL);
+    JsonNode *node =
+        API_STRINGS("status", well ? "ok" : "degraded", "database", trouble ? trouble : "ok");
 
     inventory_count_hosts(manager->inventory, &connected, &total);
     api_add_int(node, "hosts_connected", connected);
@@ -22,8 +22,8 @@ api_get_version(HttpCall *call, gpointer service, GError **error)
 {
     const Manager *manager = service;
 
-    return api_strings("version", GODWIT_VERSION, "api", "v1", "cluster", manager->cluster, "uuid",
-                       manager->uuid, NULL);
+    return API_STRINGS("version", GODWIT_VERSION, "api", "v1", "cluster", manager->cluster, "uuid",
+                       manager->uuid);
 }
 
 JsonNode *
@@ -31,7 +31,7 @@ api_get_ca(HttpCall *call, gpointer service, GError **error)
 {
     const DataDir *dir = ((Manager *)service)->dir;
 
-    return api_strings("ca_pem", dir->ca->cert, "fingerprint", dir->ca_fingerprint, NULL);
+    return API_STRINGS("ca_pem", dir->ca->cert, "fingerprint", dir->ca_fingerprint);
 }
 
 JsonNode *
@@ -51,7 +51,7 @@ api_create_token(HttpCall *call, gpointer service, GError **error)
         return NULL;
     g_message("token %s (%s) was made, by %s", id, api_body_string(call, "name"), call->client);
     call->status = 201;
-    return api_strings("id", id, "token", token, NULL);
+    return API_STRINGS("id", id, "token", token);
 }
 
 JsonNode *

@@ -36,8 +36,8 @@ api_cancel_task(HttpCall *call, gpointer service, GError **error)
 JsonNode *
 api_list_migrations(HttpCall *call, gpointer service, GError **error)
 {
-    GPtrArray *list = taskbook_list(((Manager *)service)->tasks, -1, api_param(call, "vm"),
-                                    api_limit(call));
+    GPtrArray *list =
+        taskbook_list(((Manager *)service)->tasks, -1, api_param(call, "vm"), api_limit(call));
 
     for (guint i = 0; i < list->len; i++)
         list->pdata[i] = ((Task *)list->pdata[i])->migration;

@@ -8,6 +8,7 @@
 
 /**
  * How long to wait before the next try after `failures` (>= 1) in a row: doubled from 1 s to 30 s,
- * and up to a quarter less by `dice` (any number), so that a thousand hosts don't come back at once. Pure.
+ * and up to a quarter less by `dice` (any number), so that a thousand hosts don't come back at
+ * once. Pure.
  */
 guint backoff_ms(guint failures, guint32 dice);

@@ -60,10 +60,11 @@ set_in_use(int lock, const char *path, GError **error)
 
     pid[n > 0 ? n : 0] = '\0';
     g_strchomp(pid);
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                "another godwit-manager (process %s) uses the data folder %s: stop that one, or give "
-                "this one a folder of its own (data_dir in its configuration)",
-                pid[0] ? pid : "unknown", path);
+    g_set_error(
+        error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+        "another godwit-manager (process %s) uses the data folder %s: stop that one, or give "
+        "this one a folder of its own (data_dir in its configuration)",
+        pid[0] ? pid : "unknown", path);
 }
 
 /** The locked descriptor, or -1. */
@@ -133,7 +134,8 @@ open_ca(DataDir *dir, GError **error)
     if (dir->ca_fingerprint == NULL)
         return FALSE;
     if (created)
-        g_message("made the cluster's CA in %s: keep a copy of that folder in a safe place", folder);
+        g_message("made the cluster's CA in %s: keep a copy of that folder in a safe place",
+                  folder);
     return publish_ca(dir, error);
 }
 

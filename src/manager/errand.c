@@ -2,13 +2,13 @@
 /*
  * Theory of operation
  *
- * An errand is shared by two: the pool thread that waits on it and the main context that works on it; the last
- * one frees it. It goes WAITING → ANSWERED exactly once. The desk lists those that wait, so that closing the
- * desk can answer them all: else stopping would deadlock, since the HTTP server waits for its threads in the
- * same main context that the threads wait for.
+ * An errand is shared by two: the pool thread that waits on it and the main context that works on
+ * it; the last one frees it. It goes WAITING → ANSWERED exactly once. The desk lists those that
+ * wait, so that closing the desk can answer them all: else stopping would deadlock, since the HTTP
+ * server waits for its threads in the same main context that the threads wait for.
  *
- * An order belongs to the thread that waits. It is there while the errand is not answered, and only the main
- * context answers (by closing, too): so it can't go while the function looks at it.
+ * An order belongs to the thread that waits. It is there while the errand is not answered, and only
+ * the main context answers (by closing, too): so it can't go while the function looks at it.
  */
 #include "manager/errand.h"
 

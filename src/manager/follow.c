@@ -2,16 +2,16 @@
 /*
  * Theory of operation
  *
- * A task is QUEUED when it is stored, before the source host is asked. From then on it moves only by what
- * that host says (follow_report), or by the manager's own knowledge that the host has never begun
- * or has lost it (follow_end). Reports may come twice and in any order between two connections of one
- * host; the table of moves makes that harmless:
+ * A task is QUEUED when it is stored, before the source host is asked. From then on it moves only
+ * by what that host says (follow_report), or by the manager's own knowledge that the host has never
+ * begun or has lost it (follow_end). Reports may come twice and in any order between two
+ * connections of one host; the table of moves makes that harmless:
  *
  *     QUEUED ──▶ RUNNING ──▶ SUCCEEDED | FAILED | CANCELLED     ended: nothing moves it any more
  *        └──────────┴──▶ UNSETTLED ──▶ RUNNING or any end       the host found out after all
  *
- * One exception: a task that was ended because its host never knew of it (FAILED or CANCELLED, never
- * heard) follows that host's word if it comes after all: where a VM is is what its host says.
+ * One exception: a task that was ended because its host never knew of it (FAILED or CANCELLED,
+ * never heard) follows that host's word if it comes after all: where a VM is is what its host says.
  */
 #include "manager/follow.h"
 

@@ -17,7 +17,8 @@ typedef enum {
 /** A queued task for a migration that was asked for. All strings are copied. */
 Task *follow_new_task(const char *id, const Vm *vm, const Host *from, const Host *to,
                       const char *policy, GStrv warnings, gint64 now_ms);
-/** A task for a migration that a host tells of and the manager doesn't know (its store was lost). */
+/** A task for a migration that a host tells of and the manager doesn't know (its store was lost).
+ */
 Task *follow_adopt(Migration *report /* (transfer full) */);
 /** Takes the source host's report (transfer full). */
 FollowChange follow_report(Task *task, Migration *report, gint64 now_ms);

@@ -2,12 +2,13 @@
 /*
  * Theory of operation
  *
- * One row per event of the agent's stream (schema/agent.yaml, streamEvents). Events of newer agents that
- * aren't known are left out; those that are known must be well-formed, else the line is cut: an inventory that
- * is silently wrong would be worse than a host that is not connected.
+ * One row per event of the agent's stream (schema/agent.yaml, streamEvents). Events of newer agents
+ * that aren't known are left out; those that are known must be well-formed, else the line is cut:
+ * an inventory that is silently wrong would be worse than a host that is not connected.
  *
- * An agent is believed in what concerns its own host only: hosts, VMs, networks and datastores get the
- * UUID of the line they came over, and reports of migrations that don't leave that host are left out.
+ * An agent is believed in what concerns its own host only: hosts, VMs, networks and datastores get
+ * the UUID of the line they came over, and reports of migrations that don't leave that host are
+ * left out.
  */
 #include "manager/hearing.h"
 
@@ -33,9 +34,9 @@ hear_facts(const Ear *ear, const char *text, GError **error)
     if (facts == NULL)
         return FALSE;
     if (facts->host == NULL || g_strcmp0(facts->host->uuid, ear->host_uuid) != 0) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL,
-                    "facts of host %s over the line of host %s",
-                    facts->host && facts->host->uuid ? facts->host->uuid : "(none)", ear->host_uuid);
+        g_set_error(
+            error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL, "facts of host %s over the line of host %s",
+            facts->host && facts->host->uuid ? facts->host->uuid : "(none)", ear->host_uuid);
         return FALSE;
     }
     inventory_set_facts(ear->manager->inventory, ear->host_uuid, g_steal_pointer(&facts));
@@ -154,10 +155,14 @@ static const struct {
     const char *event;
     gboolean (*hear)(const Ear *ear, const char *text, GError **error);
 } events[] = {
-    { "facts", hear_facts },         { "host", hear_host },
-    { "vm", hear_vm },               { "vm-removed", hear_vm_removed },
-    { "networks", hear_networks },   { "datastores", hear_datastores },
-    { "migration", hear_migration }, { "alarm", hear_alarm },
+    { "facts", hear_facts },
+    { "host", hear_host },
+    { "vm", hear_vm },
+    { "vm-removed", hear_vm_removed },
+    { "networks", hear_networks },
+    { "datastores", hear_datastores },
+    { "migration", hear_migration },
+    { "alarm", hear_alarm },
 };
 
 gboolean

@@ -6,13 +6,13 @@
  *        ▲                  │ closed               │ closed, or an event that can't be understood
  *        └──────────────────┴──────────────────────┘
  *
- * ASKING and UP have an event stream open, WAITING has a timer. The server sends something every 15 s;
- * silence for HOST_SILENCE_S is loss. The time to wait doubles with each failure (backoff.c) and
- * begins anew after the agent has told its facts. Nothing is ever polled: what was missed is told again by the
- * first events of the next connection.
+ * ASKING and UP have an event stream open, WAITING has a timer. The server sends something every 15
+ * s; silence for HOST_SILENCE_S is loss. The time to wait doubles with each failure (backoff.c) and
+ * begins anew after the agent has told its facts. Nothing is ever polled: what was missed is told
+ * again by the first events of the next connection.
  *
- * Who is at the other end is decided by the certificate alone: signed by the cluster's CA, for role host and
- * this host's UUID. The address says only where to knock.
+ * Who is at the other end is decided by the certificate alone: signed by the cluster's CA, for role
+ * host and this host's UUID. The address says only where to knock.
  */
 #include "manager/host_link.h"
 
@@ -34,8 +34,8 @@ struct HostLink {
     HostLinkHooks hooks;
     HttpClient *client;
     LinkState state;
-    GCancellable *stop;   /* of the stream that is open */
-    GCancellable *ending; /* of everything, by host_link_free */
+    GCancellable *stop;    /* of the stream that is open */
+    GCancellable *ending;  /* of everything, by host_link_free */
     GError *misunderstood; /* why we cut the stream ourselves */
     guint failures;
     guint timer;
@@ -113,8 +113,9 @@ on_event(const char *event, const char *id, const char *text, gpointer data)
         link->failures = 0;
         return;
     }
-    g_prefix_error(&error, "the event \"%s\" of the agent can't be understood (do the versions of "
-                           "godwitd and godwit-manager fit?): ",
+    g_prefix_error(&error,
+                   "the event \"%s\" of the agent can't be understood (do the versions of "
+                   "godwitd and godwit-manager fit?): ",
                    event);
     link->misunderstood = g_steal_pointer(&error);
     g_cancellable_cancel(link->stop);
@@ -151,7 +152,8 @@ link_ask(HostLink *link)
 }
 
 HostLink *
-host_link_new(const Host *host, const Identity *identity, const HostLinkHooks *hooks, GError **error)
+host_link_new(const Host *host, const Identity *identity, const HostLinkHooks *hooks,
+              GError **error)
 {
     gboolean bare_v6 = strchr(host->control_address, ':') != NULL;
     g_autofree char *url =

@@ -5,8 +5,8 @@
 #include "net/identity.h"
 
 /**
- * The manager's line to one host's agent: an event stream that is kept open, and calls. Main context
- * only; hooks and answers are called from it.
+ * The manager's line to one host's agent: an event stream that is kept open, and calls. Main
+ * context only; hooks and answers are called from it.
  */
 typedef struct HostLink HostLink;
 
@@ -22,8 +22,8 @@ typedef struct {
     gpointer data;
 } HostLinkHooks;
 
-/** Begins to connect. uuid, control_address and control_port are taken of host; ca of identity says whom to
- * trust. Everything is copied. */
+/** Begins to connect. uuid, control_address and control_port are taken of host; ca of identity says
+ * whom to trust. Everything is copied. */
 HostLink *host_link_new(const Host *host, const Identity *identity, const HostLinkHooks *hooks,
                         GError **error);
 /** No hook but gone is called any more; answers of calls under way come with CANCELLED. */

@@ -4,11 +4,11 @@
  *
  * Per host one Place: the member (name, address: the manager's word), its facts (the agent's word,
  * kept as last known when the agent is gone) and an index of its VMs. `sights` says for each VM's
- * UUID on which places it is seen. It is mostly one. It is two in the middle of a migration, when the
- * destination has the incoming domain already, and where a definition was left behind. Then one
+ * UUID on which places it is seen. It is mostly one. It is two in the middle of a migration, when
+ * the destination has the incoming domain already, and where a definition was left behind. Then one
  * is shown, in this order (inventory_choose):
  *
- *   1. while a migration of it has not ended and is not unsettled: the source's, if it still tells of it
+ *   1. while a migration of it is under way (not ended, not unsettled): its source, if it has it
  *   2. the more alive state: running, then paused or suspended, then crashed, then shut off
  *   3. a host that is connected over one whose word is old
  *   4. where the last migration ended; an unsettled one: its source
@@ -25,9 +25,9 @@
 #define NAMES_MAX 10 /* names in one message */
 
 typedef struct {
-    Facts facts;      /* facts.host is never NULL; lists NULL until told */
-    gboolean told;    /* facts came since the start */
-    GHashTable *vms;  /* UUID → Vm of facts.vms */
+    Facts facts;     /* facts.host is never NULL; lists NULL until told */
+    gboolean told;   /* facts came since the start */
+    GHashTable *vms; /* UUID → Vm of facts.vms */
 } Place;
 
 struct Inventory {
@@ -60,10 +60,10 @@ inventory_new(const InventoryNotify *notify)
     Inventory *inventory = g_new0(Inventory, 1);
 
     inventory->notify = *notify;
-    inventory->places = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                              (GDestroyNotify)place_free);
-    inventory->sights = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                              (GDestroyNotify)g_ptr_array_unref);
+    inventory->places =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)place_free);
+    inventory->sights =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
     return inventory;
 }
 
@@ -77,7 +77,7 @@ inventory_free(Inventory *inventory)
     g_free(inventory);
 }
 
-/* ---- which sight counts --------------------------------------------------------------------------- */
+/* ---- which sight counts ------------------------------------------------------------- */
 
 static int
 liveness(const Vm *vm)
@@ -170,7 +170,7 @@ sight_of(const Inventory *inventory, const char *vm_uuid)
     return sights[inventory_choose(sights, places->len, last)].vm;
 }
 
-/* ---- telling ------------------------------------------------------------------------------------ */
+/* ---- telling ------------------------------------------------------------------------ */
 
 static void
 tell_host(const Inventory *inventory, const Host *host)
@@ -190,7 +190,7 @@ inventory_look_again(Inventory *inventory, const char *vm_uuid)
         inventory->notify.vm_removed(vm_uuid, inventory->notify.data);
 }
 
-/* ---- places ------------------------------------------------------------------------------------- */
+/* ---- places ------------------------------------------------------------------------- */
 
 static Place *
 place_of(const Inventory *inventory, const char *uuid)
@@ -300,7 +300,7 @@ inventory_set_state(Inventory *inventory, const char *uuid, HostState state, con
     tell_host(inventory, place->facts.host);
 }
 
-/* ---- what agents tell ---------------------------------------------------------------------------- */
+/* ---- what agents tell --------------------------------------------------------------- */
 
 /** The agent's word on its host, without what is the manager's own word. */
 static void
@@ -490,7 +490,7 @@ inventory_set_facts(Inventory *inventory, const char *uuid, Facts *facts)
         inventory_set_vm(inventory, uuid, g_ptr_array_steal_index_fast(vms, vms->len - 1));
 }
 
-/* ---- looking ------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------ */
 
 static gint
 hosts_by_name(gconstpointer a, gconstpointer b)
@@ -615,10 +615,11 @@ inventory_host(const Inventory *inventory, const char *name_or_uuid, GError **er
     }
     if (hosts->len > NAMES_MAX)
         g_string_append(names, ", …");
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND,
-                "no host \"%s\" in this cluster; %s%s (godwit host list shows them, godwit host add "
-                "adds one)",
-                name_or_uuid, hosts->len > 0 ? "there are " : "there is none yet", names->str);
+    g_set_error(
+        error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND,
+        "no host \"%s\" in this cluster; %s%s (godwit host list shows them, godwit host add "
+        "adds one)",
+        name_or_uuid, hosts->len > 0 ? "there are " : "there is none yet", names->str);
     return NULL;
 }
 
@@ -660,7 +661,8 @@ vm_not_one(const Inventory *inventory, const char *name, GPtrArray *found, GErro
         g_autofree char *silent = silent_hosts(inventory);
 
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND,
-                    "no VM \"%s\" on any host; godwit vm list shows those there are%s", name, silent);
+                    "no VM \"%s\" on any host; godwit vm list shows those there are%s", name,
+                    silent);
     } else {
         g_autoptr(GString) which = g_string_new(NULL);
 
@@ -670,8 +672,8 @@ vm_not_one(const Inventory *inventory, const char *name, GPtrArray *found, GErro
             g_string_append_printf(which, "%s%s on %s", i > 0 ? ", " : "", vm->uuid, vm->host_name);
         }
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "%u VMs are named \"%s\": %s; give the UUID of the one that is meant", found->len,
-                    name, which->str);
+                    "%u VMs are named \"%s\": %s; give the UUID of the one that is meant",
+                    found->len, name, which->str);
     }
     return NULL;
 }

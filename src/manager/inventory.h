@@ -4,18 +4,20 @@
 #include "model/model.h"
 
 /**
- * What the hosts have, as their agents tell it: in memory only, since libvirt is the truth. Pure: no
- * store, no network; changes go out through `notify`. Nouns that are handed out belong to the inventory
- * and are good until the main loop runs again. Main context only.
+ * What the hosts have, as their agents tell it: in memory only, since libvirt is the truth. Pure:
+ * no store, no network; changes go out through `notify`. Nouns that are handed out belong to the
+ * inventory and are good until the main loop runs again. Main context only.
  */
 typedef struct Inventory Inventory;
 
 typedef struct {
     void (*host_changed)(const Host *host, gpointer data);
     void (*host_removed)(const char *uuid, gpointer data);
-    void (*vm_changed)(const Vm *vm, gpointer data); /* the one sight of it, as inventory_vm has it */
+    void (*vm_changed)(const Vm *vm,
+                       gpointer data); /* the one sight of it, as inventory_vm has it */
     void (*vm_removed)(const char *uuid, gpointer data);
-    /** The newest migration of a VM, ended or not, or NULL: where a VM is that is seen on two hosts. */
+    /** The newest migration of a VM, ended or not, or NULL: where a VM is that is seen on two
+     * hosts. */
     const Migration *(*last_migration)(const char *vm_uuid, gpointer data);
     gpointer data;
 } InventoryNotify;
@@ -24,13 +26,14 @@ Inventory *inventory_new(const InventoryNotify *notify);
 void inventory_free(Inventory *inventory);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Inventory, inventory_free)
 
-/* ---- what the manager knows by itself -------------------------------------------------------- */
+/* ---- what the manager knows by itself ----------------------------------------------- */
 
-/** A member of the cluster: uuid, name, control_address and control_port are taken from member (copied);
- * one that is there already keeps its facts. */
+/** A member of the cluster: uuid, name, control_address and control_port are taken from member
+ * (copied); one that is there already keeps its facts. */
 void inventory_add_host(Inventory *inventory, const Host *member);
 void inventory_remove_host(Inventory *inventory, const char *uuid);
-/** Of the connection; what is known of a host that is not connected any more stays, as last known. */
+/** Of the connection; what is known of a host that is not connected any more stays, as last known.
+ */
 void inventory_set_state(Inventory *inventory, const char *uuid, HostState state,
                          const char *reason);
 /** Looks again where a VM is (its migration has changed). */
@@ -39,7 +42,7 @@ void inventory_look_again(Inventory *inventory, const char *vm_uuid);
  * other, also where their own events have not come yet. */
 void inventory_moved(Inventory *inventory, const char *vm_uuid, const char *from, const char *to);
 
-/* ---- what agents tell (all transfer full; of an unknown host: left out) ------------------------- */
+/* ---- what agents tell (all transfer full; of an unknown host: left out) ------------- */
 
 void inventory_set_facts(Inventory *inventory, const char *uuid, Facts *facts);
 void inventory_set_host(Inventory *inventory, const char *uuid, Host *host);
@@ -48,7 +51,7 @@ void inventory_drop_vm(Inventory *inventory, const char *uuid, const char *vm_uu
 void inventory_set_networks(Inventory *inventory, const char *uuid, GPtrArray *networks);
 void inventory_set_datastores(Inventory *inventory, const char *uuid, GPtrArray *datastores);
 
-/* ---- looking -------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------ */
 
 /** By name or UUID; NOT_FOUND names those there are. */
 const Host *inventory_host(const Inventory *inventory, const char *name_or_uuid, GError **error);
@@ -69,10 +72,10 @@ GPtrArray *inventory_datastores(const Inventory *inventory);
 guint inventory_running_vms(const Inventory *inventory, const char *host_uuid);
 void inventory_count_hosts(const Inventory *inventory, guint *connected, guint *total);
 
-/* ---- the rule, for its test --------------------------------------------------------------------- */
+/* ---- the rule, for its test --------------------------------------------------------- */
 
 typedef struct {
-    const Vm *vm;     /* as that host tells it */
+    const Vm *vm; /* as that host tells it */
     const Host *host;
 } InventorySight;
 

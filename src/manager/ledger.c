@@ -2,8 +2,8 @@
 /*
  * Theory of operation
  *
- * Two states: well and in trouble. A write that fails brings trouble, with its reason kept for healthz;
- * a write that succeeds ends it. Only while in trouble a timer tries a small write every
+ * Two states: well and in trouble. A write that fails brings trouble, with its reason kept for
+ * healthz; a write that succeeds ends it. Only while in trouble a timer tries a small write every
  * LEDGER_RETRY_S seconds, so that the end of it is noticed although nobody asks for anything; then
  * `recovered` is called, and what had to wait in memory is written. Reading goes on in both.
  */
@@ -83,8 +83,8 @@ in_trouble(Ledger *ledger, GError **problem)
         g_warning("the database %s can't be written: %s", ledger->path, (*problem)->message);
     g_free(ledger->trouble);
     if (full) {
-        ledger->trouble = g_strdup_printf("full: no space left for %s; make room on its disk",
-                                          ledger->path);
+        ledger->trouble =
+            g_strdup_printf("full: no space left for %s; make room on its disk", ledger->path);
         g_clear_error(problem);
         g_set_error(problem, GODWIT_ERROR, GODWIT_ERROR_NO_SPACE,
                     "the manager's disk is full: make room for %s and try again", ledger->path);

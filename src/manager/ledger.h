@@ -4,8 +4,8 @@
 #include "store/store.h"
 
 /**
- * The manager's store, and the word on how it is: the one place that knows when it can't be written.
- * Main context only.
+ * The manager's store, and the word on how it is: the one place that knows when it can't be
+ * written. Main context only.
  */
 typedef struct Ledger Ledger;
 typedef void (*LedgerRecovered)(gpointer data);

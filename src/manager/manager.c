@@ -4,15 +4,16 @@
  *
  * What comes in, and where it goes:
  *
- *     agents ──events──▶ host_link ──▶ hearing ──▶ inventory, taskbook, alarms ──changes──▶ here ──▶ eventhub ──▶ clients
- *     clients ──HTTP──▶ api_* ──▶ inventory, taskbook, …              (reading, and what needs no host)
- *                          └────▶ errand ──▶ migrations ──▶ host_link ──▶ agents   (what needs one)
+ *     agents ──▶ host_link ──▶ hearing ──▶ inventory, taskbook, alarms ──▶ here ──▶ eventhub
+ *     clients ──▶ api_* ──▶ inventory, taskbook, …                (looking, and what needs no host)
+ *                   └─────▶ errand ──▶ migrations ──▶ host_link ──▶ agents    (what needs one)
  *
- * The store holds what libvirt can't know: members, tokens, tasks, alarms. Where it can't be written
- * nothing new is begun, and all that runs is followed in memory (ledger.c, taskbook.c).
+ * The store holds what libvirt can't know: members, tokens, tasks, alarms. Where it can't be
+ * written nothing new is begun, and all that runs is followed in memory (ledger.c, taskbook.c).
  *
- * Stopping: the desk first, so that no pool thread waits for us any more; then the server, which waits for its
- * threads; then the lines, whose outstanding answers are waited for (they come at once, as cancelled).
+ * Stopping: the desk first, so that no pool thread waits for us any more; then the server, which
+ * waits for its threads; then the lines, whose outstanding answers are waited for (they come at
+ * once, as cancelled).
  */
 #include "manager/manager.h"
 
@@ -27,7 +28,7 @@
 
 #define MAX_STREAMS 500
 
-/* ---- changes go out ------------------------------------------------------------------------------ */
+/* ---- changes go out ----------------------------------------------------------------- */
 
 static void
 on_host_changed(const Host *host, gpointer data)
@@ -95,7 +96,7 @@ on_recovered(gpointer data)
     alarmbook_flush(manager->alarms);
 }
 
-/* ---- lines to the hosts --------------------------------------------------------------------------- */
+/* ---- lines to the hosts ------------------------------------------------------------- */
 
 static void
 on_lost(const char *host_uuid, const char *reason, gpointer data)
@@ -117,8 +118,7 @@ on_gone(gpointer data)
 HostLink *
 manager_line(const Manager *manager, const char *host_uuid)
 {
-    HostLink *link =
-        manager->links != NULL ? g_hash_table_lookup(manager->links, host_uuid) : NULL;
+    HostLink *link = manager->links != NULL ? g_hash_table_lookup(manager->links, host_uuid) : NULL;
 
     return link != NULL && host_link_is_up(link) ? link : NULL;
 }
@@ -150,7 +150,7 @@ manager_disconnect(Manager *manager, const char *host_uuid)
     g_hash_table_remove(manager->links, host_uuid);
 }
 
-/* ---- coming and going ------------------------------------------------------------------------------ */
+/* ---- coming and going --------------------------------------------------------------- */
 
 static HttpRole
 token_role(const char *token, gpointer service)
@@ -238,15 +238,15 @@ set_up(Manager *manager, GError **error)
     manager->inventory = inventory_new(&notify);
     manager->events = eventhub_new();
     manager->desk = errand_desk_new(manager);
-    manager->links = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                           (GDestroyNotify)host_link_free);
+    manager->links =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)host_link_free);
     manager->asking = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     manager->names = papers_names(config_strings(manager->config, "http", "address"));
     manager->dir = datadir_open(config_string(manager->config, "manager", "data_dir"), error);
     if (manager->dir == NULL || !open_books(manager, error))
         return FALSE;
-    manager->identity = papers_new(manager->dir->ca, manager->uuid,
-                                   (const char *const *)manager->names, error);
+    manager->identity =
+        papers_new(manager->dir->ca, manager->uuid, (const char *const *)manager->names, error);
     manager->schema = schema_new(schema_openapi_json, schema_openapi_json_length, error);
     return manager->identity != NULL && manager->schema != NULL;
 }
@@ -307,8 +307,7 @@ manager_free(Manager *manager)
 char *
 manager_make_token(const Config *config, const char *name, GError **error)
 {
-    g_autoptr(DataDir) dir =
-        datadir_open(config_string(config, "manager", "data_dir"), error);
+    g_autoptr(DataDir) dir = datadir_open(config_string(config, "manager", "data_dir"), error);
     g_autofree char *path = dir ? g_build_filename(dir->path, "manager.db", NULL) : NULL;
     g_autoptr(Ledger) ledger = dir ? ledger_open(path, error) : NULL;
     g_autoptr(Tokens) tokens = ledger ? tokens_open(ledger, dir->ca_fingerprint, error) : NULL;

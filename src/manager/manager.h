@@ -13,8 +13,8 @@
 #include "net/http_server.h"
 
 /**
- * The state of godwit-manager: what hangs together and in which order it comes and goes. Everything belongs to the
- * main context; handlers of waiting requests reach it through the desk (errand.h).
+ * The state of godwit-manager: what hangs together and in which order it comes and goes. Everything
+ * belongs to the main context; handlers of waiting requests reach it through the desk (errand.h).
  */
 typedef struct {
     /* read-only after start */
@@ -36,11 +36,12 @@ typedef struct {
     GHashTable *links;  /* host UUID → owned HostLink */
     GHashTable *asking; /* ids of tasks whose start is being asked of their host now */
     HttpServer *server;
-    guint under_way;    /* lines, and calls to hosts, that will still call us back */
+    guint under_way; /* lines, and calls to hosts, that will still call us back */
 } Manager;
 
-/** Opens the data folder, the store and the port, and begins to connect to the hosts. With the first start
- * *first_token gets the first admin token (transfer full), else NULL. config must outlive it. */
+/** Opens the data folder, the store and the port, and begins to connect to the hosts. With the
+ * first start *first_token gets the first admin token (transfer full), else NULL. config must
+ * outlive it. */
 Manager *manager_new(const Config *config, char **first_token, GError **error);
 /** Stops answering and lets go; migrations go on, by their hosts. */
 void manager_free(Manager *manager);
@@ -54,7 +55,8 @@ char *manager_url(const Manager *manager);
 
 /** The line to a host while facts have come over it, else NULL. */
 HostLink *manager_line(const Manager *manager, const char *host_uuid);
-/** Opens a line to a member, instead of one to an old address; one that leads there already stays. */
+/** Opens a line to a member, instead of one to an old address; one that leads there already stays.
+ */
 void manager_connect(Manager *manager, const Host *host);
 void manager_disconnect(Manager *manager, const char *host_uuid);
 /** Stores and tells an alarm (transfer full), if it is news. */

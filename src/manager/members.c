@@ -2,13 +2,14 @@
 /*
  * Theory of operation
  *
- * A host joins in one step of the main loop, so that no two do it at once: everything that can refuse is asked
- * first, the certificate is signed, then the token is marked as used and the member stored; only
- * then does the certificate go out. A crash between the last two costs a token, never lets one
- * be used twice.
+ * A host joins in one step of the main loop, so that no two do it at once: everything that can
+ * refuse is asked first, the certificate is signed, then the token is marked as used and the member
+ * stored; only then does the certificate go out. A crash between the last two costs a token, never
+ * lets one be used twice.
  *
- * A UUID that is known joins again (reinstalled, new address). Not so while it is connected under another address:
- * then there are two machines with one UUID, as cloned ones have, and each would act for the other.
+ * A UUID that is known joins again (reinstalled, new address). Not so while it is connected under
+ * another address: then there are two machines with one UUID, as cloned ones have, and each would
+ * act for the other.
  */
 #include "manager/members.h"
 
@@ -77,16 +78,18 @@ check_unique(const Manager *manager, const JoinRequest *request, const char *uui
         gboolean same = strcmp(host->uuid, uuid) == 0;
 
         if (same && host->state == HOST_CONNECTED && !is_same_address(host, request))
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                        "host %s at %s has the same UUID %s and is connected: two machines must not "
-                        "share one (cloned machines do: set host_uuid in /etc/libvirt/libvirtd.conf); "
-                        "if it is the same machine with a new address, godwit host remove %s first",
-                        host->name, host->control_address, uuid, host->name);
+            g_set_error(
+                error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+                "host %s at %s has the same UUID %s and is connected: two machines must not "
+                "share one (cloned machines do: set host_uuid in /etc/libvirt/libvirtd.conf); "
+                "if it is the same machine with a new address, godwit host remove %s first",
+                host->name, host->control_address, uuid, host->name);
         else if (!same && strcmp(host->name, request->name) == 0)
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                        "another host (UUID %s, at %s) is named %s: give this one another host name, "
-                        "or godwit host remove %s if that one is gone",
-                        host->uuid, host->control_address, host->name, host->name);
+            g_set_error(
+                error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+                "another host (UUID %s, at %s) is named %s: give this one another host name, "
+                "or godwit host remove %s if that one is gone",
+                host->uuid, host->control_address, host->name, host->name);
         else if (!same && is_same_address(host, request))
             g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
                         "host %s (UUID %s) has the control address %s:%" G_GINT64_FORMAT

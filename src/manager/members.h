@@ -13,9 +13,9 @@ typedef struct {
 
 /** Takes the stored members into the inventory and connects to them. */
 gboolean members_load(Manager *manager, GError **error);
-/** (transfer full) the host's certificate in PEM; from then on the host is a member. Errors: those of
- * tokens_check_join, CONFLICT (name, address or UUID of another machine), INVALID (request). */
+/** (transfer full) the host's certificate in PEM; from then on the host is a member. Errors: those
+ * of tokens_check_join, CONFLICT (name, address or UUID of another machine), INVALID (request). */
 char *members_join(Manager *manager, const JoinRequest *request, GError **error);
-/** CONFLICT while it runs migrations, or while it has running VMs unless force; force also gives up migrations
- * of a host that is not connected. */
+/** CONFLICT while it runs migrations, or while it has running VMs unless force; force also gives up
+ * migrations of a host that is not connected. */
 gboolean members_remove(Manager *manager, const Host *host, gboolean force, GError **error);

@@ -2,24 +2,27 @@
 /*
  * Theory of operation
  *
- * Start: admission (pure), then the task is stored as QUEUED, then the source agent is asked by POST
- * /v1/outgoing. From its answer on the migration is that host's. Three things can come instead:
+ * Start: admission (pure), then the task is stored as QUEUED, then the source agent is asked by
+ * POST /v1/outgoing. From its answer on the migration is that host's. Three things can come
+ * instead:
  *
  *   - it says no: the task FAILED, nothing has begun;
- *   - no answer, or one that proves nothing: it is asked GET /v1/outgoing/ID. "Not found" proves that nothing has
- *     begun (FAILED); a report proves the opposite;
- *   - that isn't answered either: the task stays QUEUED and is settled when the host is heard again.
+ *   - no answer, or one that proves nothing: it is asked GET /v1/outgoing/ID. "Not found" proves
+ *     that nothing has begun (FAILED); a report proves the opposite;
+ *   - that isn't answered either: the task stays QUEUED and is settled when the host is heard
+ *     again.
  *
- * Settle: whenever a host's facts come (start of the manager, reconnection), each of its tasks that has not
- * ended is asked for by GET. A host that doesn't know a task has never begun it, if it never told of it; else it has
- * lost it, which is told as an alarm and never guessed about.
+ * Settle: whenever a host's facts come (start of the manager, reconnection), each of its tasks that
+ * has not ended is asked for by GET. A host that doesn't know a task has never begun it, if it
+ * never told of it; else it has lost it, which is told as an alarm and never guessed about.
  *
- * Cancel: the wish is stored with the task first and sent when the host can hear it: now, with the answer to a
- * start that is under way, or when settling.
+ * Cancel: the wish is stored with the task first and sent when the host can hear it: now, with the
+ * answer to a start that is under way, or when settling.
  *
- * Every call to a host is one Ask, which finds its task again by id when the answer comes: hosts, tasks and lines may
- * have gone meanwhile. Calls end at the latest with their time limit, or with CANCELLED when their
- * line is freed; manager->under_way counts them, so that the manager is not freed before.
+ * Every call to a host is one Ask, which finds its task again by id when the answer comes: hosts,
+ * tasks and lines may have gone meanwhile. Calls end at the latest with their time limit, or with
+ * CANCELLED when their line is freed; manager->under_way counts them, so that the manager is not
+ * freed before.
  */
 #include "manager/migrations.h"
 
@@ -31,10 +34,10 @@
 
 typedef struct {
     Manager *manager;
-    Errand *errand; /* who waits for it, or NULL */
-    char *id;       /* of the task */
+    Errand *errand;              /* who waits for it, or NULL */
+    char *id;                    /* of the task */
     char *host_uuid, *host_name; /* whom we ask */
-    GError *first;  /* start: what came instead of an answer */
+    GError *first;               /* start: what came instead of an answer */
 } Ask;
 
 static Ask *
@@ -135,7 +138,7 @@ ask_get(Ask *ask, HostLinkAnswer func)
     return line != NULL;
 }
 
-/* ---- what a host doesn't know --------------------------------------------------------------------- */
+/* ---- what a host doesn't know ------------------------------------------------------- */
 
 static void
 raise_lost(Manager *manager, const Task *task, const char *message)
@@ -155,12 +158,12 @@ raise_lost(Manager *manager, const Task *task, const char *message)
 static void
 end_as_lost(Manager *manager, const Task *task, const char *why)
 {
-    g_autoptr(GError) error =
-        g_error_new(GODWIT_ERROR, GODWIT_ERROR_UNSETTLED,
-                    "%s; nothing was guessed about VM %s: see where it runs (godwit vm show %s, and "
-                    "virsh list --all on %s and %s)",
-                    why, task->migration->vm, task->migration->vm_uuid, task->migration->from,
-                    task->migration->to);
+    g_autoptr(GError) error = g_error_new(
+        GODWIT_ERROR, GODWIT_ERROR_UNSETTLED,
+        "%s; nothing was guessed about VM %s: see where it runs (godwit vm show %s, and "
+        "virsh list --all on %s and %s)",
+        why, task->migration->vm, task->migration->vm_uuid, task->migration->from,
+        task->migration->to);
 
     raise_lost(manager, task, error->message);
     taskbook_end(manager->tasks, task->id, TASK_FAILED, MIGRATION_UNSETTLED, error);
@@ -198,7 +201,7 @@ end_as_unknown(Ask *ask, const GError *first)
                  task->cancel_requested ? MIGRATION_CANCELLED : MIGRATION_FAILED, error);
 }
 
-/* ---- cancel --------------------------------------------------------------------------------------- */
+/* ---- cancel ------------------------------------------------------------------------- */
 
 static void
 on_cancelled(JsonNode *answer, const GError *error, gpointer data)
@@ -267,7 +270,7 @@ migrations_cancel(Manager *manager, const char *id_or_prefix, Errand *errand)
     send_cancel(ask);
 }
 
-/* ---- start ----------------------------------------------------------------------------------------- */
+/* ---- start -------------------------------------------------------------------------- */
 
 static void
 start_is_over(Ask *ask)
@@ -281,12 +284,12 @@ start_is_over(Ask *ask)
 static void
 start_is_open(Ask *ask)
 {
-    g_autoptr(GError) error =
-        g_error_new(GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
-                    "host %s was asked and didn't answer (%s): it isn't known whether it has begun. "
-                    "Task %s stays queued and is settled when the host answers again: godwit task "
-                    "show %s",
-                    ask->host_name, ask->first->message, ask->id, ask->id);
+    g_autoptr(GError) error = g_error_new(
+        GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+        "host %s was asked and didn't answer (%s): it isn't known whether it has begun. "
+        "Task %s stays queued and is settled when the host answers again: godwit task "
+        "show %s",
+        ask->host_name, ask->first->message, ask->id, ask->id);
 
     g_hash_table_remove(ask->manager->asking, ask->id);
     answer_error(ask, error);
@@ -304,7 +307,8 @@ on_start_asked(JsonNode *answer, const GError *error, gpointer data)
         g_autoptr(GError) told = g_error_copy(ask->first);
 
         g_hash_table_remove(ask->manager->asking, ask->id);
-        g_prefix_error(&told, "nothing was started, the VM is untouched: host %s: ", ask->host_name);
+        g_prefix_error(&told,
+                       "nothing was started, the VM is untouched: host %s: ", ask->host_name);
         answer_error(ask, told);
         end_as_unknown(ask, ask->first);
     } else {
@@ -394,7 +398,7 @@ migrations_start(Manager *manager, const MigrationOrder *order, Errand *errand)
                    ask_new(manager, task, errand));
 }
 
-/* ---- settle ---------------------------------------------------------------------------------------- */
+/* ---- settle ------------------------------------------------------------------------- */
 
 static void
 on_settled(JsonNode *answer, const GError *error, gpointer data)
@@ -445,24 +449,29 @@ settling_free(gpointer data)
     g_free(settling);
 }
 
-void
-migrations_settle_soon(Manager *manager, const char *host_uuid)
+static Settling *
+settling_new(Manager *manager, const char *host_uuid)
 {
     Settling *settling = g_new0(Settling, 1);
 
     settling->manager = manager;
     settling->host_uuid = g_strdup(host_uuid);
     manager->under_way++;
-    g_idle_add_full(G_PRIORITY_DEFAULT, settle, settling, settling_free);
+    return settling;
+}
+
+void
+migrations_settle_soon(Manager *manager, const char *host_uuid)
+{
+    g_idle_add_full(G_PRIORITY_DEFAULT, settle, settling_new(manager, host_uuid), settling_free);
 }
 
 void
 migrations_give_up(Manager *manager, const char *host_uuid, const char *host_name)
 {
     g_autoptr(GPtrArray) tasks = taskbook_of_host(manager->tasks, host_uuid, TRUE);
-    g_autofree char *why =
-        g_strdup_printf("host %s was removed from the cluster while this migration had not ended",
-                        host_name);
+    g_autofree char *why = g_strdup_printf(
+        "host %s was removed from the cluster while this migration had not ended", host_name);
 
     for (guint i = 0; i < tasks->len; i++)
         end_as_lost(manager, tasks->pdata[i], why);

@@ -2,10 +2,10 @@
 /*
  * Theory of operation
  *
- * One certificate serves for both: clients see the machine's names in it, hosts see godwit:manager:UUID. Key and
- * certificate are made anew at every start and stay in memory: the CA's key is at hand, nobody pins this one, and
- * a machine that has changed its name or address gets along. It is valid for long enough that no
- * running manager outlives it.
+ * One certificate serves for both: clients see the machine's names in it, hosts see
+ * godwit:manager:UUID. Key and certificate are made anew at every start and stay in memory: the
+ * CA's key is at hand, nobody pins this one, and a machine that has changed its name or address
+ * gets along. It is valid for long enough that no running manager outlives it.
  */
 #include "manager/papers.h"
 
@@ -41,8 +41,8 @@ add_own_addresses(GPtrArray *names)
                                   ? (void *)&((struct sockaddr_in *)at->ifa_addr)->sin_addr
                                   : (void *)&((struct sockaddr_in6 *)at->ifa_addr)->sin6_addr;
 
-        if ((family == AF_INET || (family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(
-                                                              (const struct in6_addr *)address))) &&
+        if ((family == AF_INET ||
+             (family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)address))) &&
             inet_ntop(family, address, text, sizeof(text)) != NULL)
             add_once(names, text);
     }

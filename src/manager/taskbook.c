@@ -2,12 +2,12 @@
 /*
  * Theory of operation
  *
- * The book is an array by age and an index by id, and a copy of it in the ledger under tasks/ID. A new
- * task is stored before anything is done for it. Later changes are stored when they matter after a
- * restart (stage, state, wish to cancel), not for each progress report. When the ledger can't be
- * written, changes wait in memory in `unwritten` (ids; bounded by the number of tasks), and
- * taskbook_flush writes them when it can again: a lost one costs nothing but history, since
- * the source host tells the migration's state again at each connection.
+ * The book is an array by age and an index by id, and a copy of it in the ledger under tasks/ID. A
+ * new task is stored before anything is done for it. Later changes are stored when they matter
+ * after a restart (stage, state, wish to cancel), not for each progress report. When the ledger
+ * can't be written, changes wait in memory in `unwritten` (ids; bounded by the number of tasks),
+ * and taskbook_flush writes them when it can again: a lost one costs nothing but history, since the
+ * source host tells the migration's state again at each connection.
  *
  * Bounds: at most `keep` ended tasks; tasks that have not ended are one per VM.
  */
@@ -285,9 +285,8 @@ taskbook_of_host(const TaskBook *book, const char *host_uuid, gboolean both)
     for (guint i = 0; i < book->tasks->len; i++) {
         Task *task = book->tasks->pdata[i];
 
-        if (!task_is_ended(task) &&
-            (strcmp(task->migration->from_uuid, host_uuid) == 0 ||
-             (both && strcmp(task->migration->to_uuid, host_uuid) == 0)))
+        if (!task_is_ended(task) && (strcmp(task->migration->from_uuid, host_uuid) == 0 ||
+                                     (both && strcmp(task->migration->to_uuid, host_uuid) == 0)))
             g_ptr_array_add(list, task);
     }
     return list;

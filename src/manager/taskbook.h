@@ -13,8 +13,8 @@ typedef struct TaskBook TaskBook;
 /** A task is new or has changed; ended: with this change. */
 typedef void (*TaskBookChanged)(const Task *task, gboolean ended, gpointer data);
 
-/** keep: so many ended tasks are kept, the newest. A stored task that can't be read is told of in the
- * log and left out. */
+/** keep: so many ended tasks are kept, the newest. A stored task that can't be read is told of in
+ * the log and left out. */
 TaskBook *taskbook_open(Ledger *ledger, guint keep, TaskBookChanged changed, gpointer data,
                         GError **error);
 void taskbook_free(TaskBook *book);
@@ -36,8 +36,8 @@ GPtrArray *taskbook_of_host(const TaskBook *book, const char *host_uuid, gboolea
 
 /** Stores the task (transfer full) before it is known: with an error nothing has happened. */
 const Task *taskbook_add(TaskBook *book, Task *task, GError **error);
-/** The word of the host that the migration leaves (report: transfer full). A migration that isn't known is
- * taken into the book; what another host says of it is not. */
+/** The word of the host that the migration leaves (report: transfer full). A migration that isn't
+ * known is taken into the book; what another host says of it is not. */
 void taskbook_report(TaskBook *book, const char *host_uuid, Migration *report);
 /** Ends a task without its host's report: TASK_FAILED or TASK_CANCELLED. */
 void taskbook_end(TaskBook *book, const char *id, TaskState state, MigrationResult result,

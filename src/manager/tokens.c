@@ -2,10 +2,10 @@
 /*
  * Theory of operation
  *
- * Admin tokens stand in the ledger under tokens/HASH and in memory, since every request asks for one. Join tokens
- * stand under join/HASH and are read when they are needed. A used or expired one is kept for a week, so
- * that whoever tries it again is told what is wrong with it; then it is swept out when the next one is
- * made. At most JOIN_TOKENS_MAX are kept.
+ * Admin tokens stand in the ledger under tokens/HASH and in memory, since every request asks for
+ * one. Join tokens stand under join/HASH and are read when they are needed. A used or expired one
+ * is kept for a week, so that whoever tries it again is told what is wrong with it; then it is
+ * swept out when the next one is made. At most JOIN_TOKENS_MAX are kept.
  */
 #include "manager/tokens.h"
 
@@ -83,8 +83,8 @@ tokens_open(Ledger *ledger, const char *ca_fingerprint, GError **error)
 
     tokens->ledger = ledger;
     tokens->fingerprint = g_strdup(ca_fingerprint);
-    tokens->admins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                           (GDestroyNotify)token_info_free);
+    tokens->admins =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)token_info_free);
     return read_admins(tokens, error) ? g_steal_pointer(&tokens) : NULL;
 }
 
@@ -98,7 +98,7 @@ tokens_free(Tokens *tokens)
     g_free(tokens);
 }
 
-/* ---- admin tokens ----------------------------------------------------------------------------- */
+/* ---- admin tokens ------------------------------------------------------------------- */
 
 char *
 tokens_create(Tokens *tokens, const char *name, char **id, GError **error)
@@ -111,8 +111,7 @@ tokens_create(Tokens *tokens, const char *name, char **id, GError **error)
 
     if (g_hash_table_size(tokens->admins) >= ADMIN_TOKENS_MAX) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "there are %d tokens already: delete those that nobody uses",
-                    ADMIN_TOKENS_MAX);
+                    "there are %d tokens already: delete those that nobody uses", ADMIN_TOKENS_MAX);
         return NULL;
     }
     info = record_new(&token_info_type);
@@ -198,7 +197,7 @@ tokens_count(const Tokens *tokens)
     return g_hash_table_size(tokens->admins);
 }
 
-/* ---- join tokens ------------------------------------------------------------------------------ */
+/* ---- join tokens -------------------------------------------------------------------- */
 
 /** Forgets those that have long expired; TRUE where there is room for another. */
 static gboolean

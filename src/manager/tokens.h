@@ -5,8 +5,8 @@
 #include "manager/ledger.h"
 
 /**
- * Admin tokens (who may use the API) and join tokens (one host may join once). Only hashes are kept,
- * so that who reads the data folder can't use them. Main context only.
+ * Admin tokens (who may use the API) and join tokens (one host may join once). Only hashes are
+ * kept, so that who reads the data folder can't use them. Main context only.
  */
 typedef struct Tokens Tokens;
 
@@ -36,7 +36,8 @@ guint tokens_count(const Tokens *tokens);
 /* Join tokens. */
 char *tokens_create_join(Tokens *tokens, gint64 valid_s, gint64 now_ms, gint64 *expires_ms,
                          GError **error);
-/** Is it good? INVALID, UNAUTHORIZED (not of this cluster, not known), EXPIRED (used or too old). */
+/** Is it good? INVALID, UNAUTHORIZED (not of this cluster, not known), EXPIRED (used or too old).
+ */
 gboolean tokens_check_join(const Tokens *tokens, const char *token, gint64 now_ms, GError **error);
 /** From now on it is used; name: by which host. */
 gboolean tokens_use_join(Tokens *tokens, const char *token, const char *name, gint64 now_ms,

@@ -29,8 +29,8 @@ fake_agent_new(const char *uuid, const char *name)
     agent->port = free_port();
     agent->facts = noun_facts(uuid, name, NULL);
     agent->alarms = record_list_new(&alarm_record_type);
-    agent->migrations = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                              (GDestroyNotify)migration_free);
+    agent->migrations =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)migration_free);
     agent->streams = g_ptr_array_new();
     agent->schema = schema_new(schema_agent_json, schema_agent_json_length, &error);
     g_assert_no_error(error);
@@ -56,7 +56,7 @@ fake_agent_free(FakeAgent *agent)
     g_free(agent);
 }
 
-/* ---- the API --------------------------------------------------------------------------------- */
+/* ---- the API ------------------------------------------------------------------------ */
 
 static JsonNode *
 unsupported(HttpCall *call, gpointer service, GError **error)
@@ -137,7 +137,8 @@ begin(FakeAgent *agent, JsonNode *body)
     return migration;
 }
 
-/* THREAD, because it may hang; the test's main loop waits for it wherever it looks at what is changed here. */
+/* THREAD, because it may hang; the test's main loop waits for it wherever it looks at what is
+ * changed here. */
 static JsonNode *
 start_outgoing(HttpCall *call, gpointer service, GError **error)
 {
@@ -259,7 +260,7 @@ fake_agent_stop(FakeAgent *agent)
     g_ptr_array_set_size(agent->streams, 0);
 }
 
-/* ---- what it tells ----------------------------------------------------------------------------- */
+/* ---- what it tells ------------------------------------------------------------------ */
 
 void
 fake_agent_tell(FakeAgent *agent, const char *event, const char *text)

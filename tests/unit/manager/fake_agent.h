@@ -5,8 +5,8 @@
 #include "net/http_server.h"
 
 /**
- * An agent without libvirt: the real HTTP server with schema/agent.yaml and the certificate that the host got
- * when it joined, and behind it whatever the test wants it to say. Main context only.
+ * An agent without libvirt: the real HTTP server with schema/agent.yaml and the certificate that
+ * the host got when it joined, and behind it whatever the test wants it to say. Main context only.
  */
 typedef enum {
     AGENT_ACCEPTS,   /* a start is accepted */
@@ -22,9 +22,9 @@ typedef struct {
     guint port;
     Identity *identity; /* NULL until it has joined */
     AgentMode mode;
-    gboolean past_return; /* a cancel is a conflict */
-    Facts *facts;         /* what it tells at a connection */
-    GPtrArray *alarms;    /* Alarm; told at each connection too */
+    gboolean past_return;   /* a cancel is a conflict */
+    Facts *facts;           /* what it tells at a connection */
+    GPtrArray *alarms;      /* Alarm; told at each connection too */
     GHashTable *migrations; /* id → Migration: what it knows */
     guint starts, cancels;  /* requests that came */
     /* the server */

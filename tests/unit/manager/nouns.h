@@ -15,5 +15,6 @@ Host *noun_host(const char *uuid, const char *name, HostState state);
 Vm *noun_vm(const char *uuid, const char *name, VmState state);
 Migration *noun_migration(const char *id, const char *vm_uuid, const char *from_uuid,
                           const char *to_uuid, MigrationResult result);
-/** Facts of a connected host with memory to spare, network "lan", and the VMs (NULL-terminated, taken). */
+/** Facts of a connected host with memory to spare, network "lan", and the VMs (NULL-terminated,
+ * taken). */
 Facts *noun_facts(const char *uuid, const char *name, ...) G_GNUC_NULL_TERMINATED;

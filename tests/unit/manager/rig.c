@@ -8,7 +8,7 @@
 #define PATIENCE_S 30
 #define TICK_MS 10
 
-/* ---- waiting ------------------------------------------------------------------------------------ */
+/* ---- waiting ------------------------------------------------------------------------ */
 
 static gboolean
 tick(gpointer data)
@@ -27,13 +27,14 @@ rig_wait(RigCondition condition, gpointer data, const char *what)
     while (!condition(data)) {
         if (g_get_monotonic_time() > limit)
             g_error("waited %d s in vain for: %s", PATIENCE_S, what);
-        for (due = FALSE; !due;)
+        due = FALSE;
+        while (!due)
             g_main_context_iteration(NULL, TRUE);
     }
     g_source_remove(ticks);
 }
 
-/* ---- the process ---------------------------------------------------------------------------------- */
+/* ---- the process -------------------------------------------------------------------- */
 
 static char *
 file_of(const Rig *rig, const char *what)
@@ -131,8 +132,8 @@ rig_stop(Rig *rig, int signal_number)
     g_subprocess_wait_async(rig->process, NULL, on_end, &ended);
     g_subprocess_send_signal(rig->process, signal_number);
     rig_wait(is_true, &ended, "the manager's end");
-    status = g_subprocess_get_if_exited(rig->process) ? g_subprocess_get_exit_status(rig->process)
-                                                      : -1;
+    status =
+        g_subprocess_get_if_exited(rig->process) ? g_subprocess_get_exit_status(rig->process) : -1;
     g_clear_object(&rig->process);
     g_clear_pointer(&rig->client, http_client_free);
     return status;
@@ -173,7 +174,7 @@ rig_free(Rig *rig)
     g_free(rig);
 }
 
-/* ---- calls ---------------------------------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------------------- */
 
 typedef struct {
     gboolean done;
@@ -230,7 +231,7 @@ rig_fails(Rig *rig, const char *method, const char *path, const char *body, Godw
         g_error("\"%s\" is not in \"%s\"", contains, error->message);
 }
 
-/* ---- joining --------------------------------------------------------------------------------------- */
+/* ---- joining ------------------------------------------------------------------------ */
 
 char *
 rig_join_token(Rig *rig, const char *body)
@@ -283,7 +284,7 @@ rig_join(Rig *rig, FakeAgent *agent)
     fake_agent_start(agent);
 }
 
-/* ---- conditions ------------------------------------------------------------------------------------ */
+/* ---- conditions --------------------------------------------------------------------- */
 
 typedef struct {
     Rig *rig;
@@ -359,6 +360,5 @@ json_int_at(JsonNode *node, const char *path)
 guint
 json_length_of(JsonNode *node, const char *member)
 {
-    return json_array_get_length(
-        json_object_get_array_member(json_node_get_object(node), member));
+    return json_array_get_length(json_object_get_array_member(json_node_get_object(node), member));
 }

@@ -25,13 +25,15 @@ int rig_stop(Rig *rig, int signal_number);
 char *rig_log(const Rig *rig);
 
 /** Calls path below /api/v1 while the main context goes on; body: JSON text or NULL. */
-JsonNode *rig_call(Rig *rig, const char *method, const char *path, const char *body, GError **error);
+JsonNode *rig_call(Rig *rig, const char *method, const char *path, const char *body,
+                   GError **error);
 /** Same, must succeed. */
 JsonNode *rig_get(Rig *rig, const char *path);
 /** Must fail with that code; contains: in its message. */
 void rig_fails(Rig *rig, const char *method, const char *path, const char *body, GodwitError code,
                const char *contains);
-/** Does as godwitd join does, then starts the agent; the manager's first try to connect has failed by then. */
+/** Does as godwitd join does, then starts the agent; the manager's first try to connect has failed
+ * by then. */
 void rig_join(Rig *rig, FakeAgent *agent);
 char *rig_join_token(Rig *rig, const char *body);
 /** The body of POST /join; csr NULL: a good one, whose key goes to *key. (transfer full) */

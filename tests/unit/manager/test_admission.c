@@ -32,8 +32,7 @@ set_up(Fixture *fixture, gconstpointer unused)
     g_assert_no_error(error);
     fixture->inventory = inventory_new(&notify);
     for (int i = 0; i < 2; i++) {
-        g_autoptr(Host) host =
-            noun_host(i ? UUID_H2 : UUID_H1, i ? "h2" : "h1", HOST_CONNECTING);
+        g_autoptr(Host) host = noun_host(i ? UUID_H2 : UUID_H1, i ? "h2" : "h1", HOST_CONNECTING);
 
         inventory_add_host(fixture->inventory, host);
     }
@@ -125,7 +124,8 @@ test_busy(Fixture *fixture, gconstpointer unused)
     g_assert_no_error(error);
 }
 
-/* The agent says that its VM is in a migration that the manager has not heard of; or of one that has ended. */
+/* The agent says that its VM is in a migration that the manager has not heard of; or of one that
+ * has ended. */
 static void
 test_busy_by_its_host(Fixture *fixture, gconstpointer unused)
 {
@@ -154,7 +154,8 @@ test_silent_hosts(Fixture *fixture, gconstpointer unused)
     assert_refused(fixture, "web", "h2", GODWIT_ERROR_REFUSED, "host h2 is disconnected: no route");
     assert_refused(fixture, "db", "h2", GODWIT_ERROR_REFUSED, "shutoff");
     inventory_set_state(fixture->inventory, UUID_H1, HOST_DISCONNECTED, "cable");
-    assert_refused(fixture, "web", "h2", GODWIT_ERROR_UNREACHABLE, "h1, which is disconnected: cable");
+    assert_refused(fixture, "web", "h2", GODWIT_ERROR_UNREACHABLE,
+                   "h1, which is disconnected: cable");
     assert_refused(fixture, "nope", "h2", GODWIT_ERROR_NOT_FOUND, "h1, h2");
 }
 

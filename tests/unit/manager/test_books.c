@@ -193,7 +193,8 @@ test_adopted(Fixture *fixture, gconstpointer unused)
     g_assert_cmpuint(fixture->ends, ==, 1);
 }
 
-/* Disk full: nothing new is begun, what runs is followed in memory, and written when there is room. */
+/* Disk full: nothing new is begun, what runs is followed in memory, and written when there is room.
+ */
 static void
 test_disk_full(Fixture *fixture, gconstpointer unused)
 {

@@ -38,11 +38,12 @@ test_new_task(void)
 static void
 test_moves(void)
 {
-    static const MigrationResult results[] = { MIGRATION_PENDING, MIGRATION_RUNNING,
+    static const MigrationResult results[] = { MIGRATION_PENDING,   MIGRATION_RUNNING,
                                                MIGRATION_COMPLETED, MIGRATION_FAILED,
                                                MIGRATION_CANCELLED, MIGRATION_UNSETTLED };
     static const TaskState after[6][6] = {
-        /* from \ report:   pending      running       completed       failed       cancelled       unsettled */
+        /* from \ report:   pending      running       completed       failed       cancelled
+           unsettled */
         [TASK_QUEUED] = { TASK_QUEUED, TASK_RUNNING, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED,
                           TASK_UNSETTLED },
         [TASK_RUNNING] = { TASK_RUNNING, TASK_RUNNING, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED,
@@ -63,11 +64,12 @@ test_moves(void)
             MigrationResult result = results[to];
 
             if (from != TASK_QUEUED)
-                follow_report(task, report(from == TASK_RUNNING     ? MIGRATION_RUNNING
-                                           : from == TASK_SUCCEEDED ? MIGRATION_COMPLETED
-                                           : from == TASK_FAILED    ? MIGRATION_FAILED
-                                           : from == TASK_CANCELLED ? MIGRATION_CANCELLED
-                                                                    : MIGRATION_UNSETTLED),
+                follow_report(task,
+                              report(from == TASK_RUNNING     ? MIGRATION_RUNNING
+                                     : from == TASK_SUCCEEDED ? MIGRATION_COMPLETED
+                                     : from == TASK_FAILED    ? MIGRATION_FAILED
+                                     : from == TASK_CANCELLED ? MIGRATION_CANCELLED
+                                                              : MIGRATION_UNSETTLED),
                               900);
             g_assert_cmpint(task->state, ==, (int)from);
             follow_report(task, report(result), 1000);

@@ -125,7 +125,8 @@ test_full(Fixture *fixture, gconstpointer unused)
     json_node_unref(rig_wait_task(rig, id, "succeeded"));
 }
 
-/* The n-th change of a join fails: no certificate without a stored member, and no token used twice. */
+/* The n-th change of a join fails: no certificate without a stored member, and no token used twice.
+ */
 static void
 test_join_with_faults(Fixture *fixture, gconstpointer unused)
 {

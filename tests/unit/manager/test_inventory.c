@@ -46,8 +46,8 @@ last_migration(const char *vm_uuid, gpointer data)
 static void
 set_up(Fixture *fixture, gconstpointer unused)
 {
-    const InventoryNotify notify = { tell_host, tell_host_removed, tell_vm, tell_vm_removed,
-                                     last_migration, fixture };
+    const InventoryNotify notify = { tell_host,       tell_host_removed, tell_vm,
+                                     tell_vm_removed, last_migration,    fixture };
     g_autoptr(Host) h1 = noun_host(UUID_H1, "h1", HOST_CONNECTING);
     g_autoptr(Host) h2 = noun_host(UUID_H2, "h2", HOST_CONNECTING);
 
@@ -87,8 +87,7 @@ static void
 test_facts(Fixture *fixture, gconstpointer unused)
 {
     Inventory *inventory = fixture->inventory;
-    Facts *facts =
-        noun_facts(UUID_H1, "other-name", noun_vm(UUID_WEB, "web", VM_RUNNING), NULL);
+    Facts *facts = noun_facts(UUID_H1, "other-name", noun_vm(UUID_WEB, "web", VM_RUNNING), NULL);
     const Host *host;
 
     facts->host->control_port = 99; /* the manager's word counts */
@@ -121,7 +120,8 @@ test_states(Fixture *fixture, gconstpointer unused)
     inventory_set_facts(inventory, UUID_H1, facts);
     g_assert_cmpint(inventory_find_host(inventory, UUID_H1)->state, ==, HOST_NO_LIBVIRT);
     inventory_set_state(inventory, UUID_H1, HOST_DISCONNECTED, "connection refused");
-    g_assert_cmpstr(inventory_find_host(inventory, UUID_H1)->state_reason, ==, "connection refused");
+    g_assert_cmpstr(inventory_find_host(inventory, UUID_H1)->state_reason, ==,
+                    "connection refused");
     inventory_count_hosts(inventory, &connected, &total);
     g_assert_cmpuint(connected, ==, 0);
     g_assert_cmpuint(total, ==, 2);
@@ -197,7 +197,7 @@ test_moved(Fixture *fixture, gconstpointer unused)
     g_assert_null(inventory_vm(inventory, "web", NULL)->migration);
     g_assert_cmpuint(inventory_running_vms(inventory, UUID_H1), ==, 0);
     g_assert_cmpuint(inventory_running_vms(inventory, UUID_H2), ==, 1);
-    inventory_moved(inventory, UUID_DB, UUID_H1, UUID_H2); /* unknown: nothing */
+    inventory_moved(inventory, UUID_DB, UUID_H1, UUID_H2);  /* unknown: nothing */
     inventory_moved(inventory, UUID_WEB, UUID_H2, UUID_H3); /* to an unknown host: gone */
     g_assert_null(inventory_vm(inventory, "web", NULL));
 }
@@ -234,9 +234,9 @@ test_choose(void)
         g_autoptr(Host) h1 = noun_host(UUID_H1, "h1", rows[i].first_host);
         g_autoptr(Host) h2 = noun_host(UUID_H2, "h2", rows[i].second_host);
         g_autoptr(Migration) last =
-            rows[i].last < 0 ? NULL
-                             : noun_migration(ID, UUID_WEB, UUID_H1, UUID_H2,
-                                              (MigrationResult)rows[i].last);
+            rows[i].last < 0
+                ? NULL
+                : noun_migration(ID, UUID_WEB, UUID_H1, UUID_H2, (MigrationResult)rows[i].last);
         const InventorySight sights[] = { { first, h1 }, { second, h2 } };
         const InventorySight swapped[] = { { second, h2 }, { first, h1 } };
 

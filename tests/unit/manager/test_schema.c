@@ -29,7 +29,8 @@ assert_reference(JsonObject *schema, const char *expected)
     g_assert_cmpstr(json_object_get_string_member(schema, "$ref"), ==, reference);
 }
 
-/* The schema's name of a record type: "host cpu" or "host-cpu" → HostCpu is not assumed; a table says it. */
+/* The schema's name of a record type: "host cpu" or "host-cpu" → HostCpu is not assumed; a table
+ * says it. */
 static const struct {
     const RecordType *type;
     const char *schema;
@@ -120,8 +121,8 @@ test_error_codes(void)
 {
     JsonObject *error = json_object_get_object_member(
         json_object_get_object_member(schema_of("Error"), "properties"), "error");
-    JsonObject *code = json_object_get_object_member(
-        json_object_get_object_member(error, "properties"), "code");
+    JsonObject *code =
+        json_object_get_object_member(json_object_get_object_member(error, "properties"), "code");
     JsonArray *words = json_object_get_array_member(code, "enum");
 
     g_assert_cmpuint(json_array_get_length(words), ==, GODWIT_N_ERRORS);
@@ -143,8 +144,7 @@ test_routes(void)
     g_assert_no_error(error);
     ids = schema_operation_ids(schema);
     for (const HttpRoute *route = api_routes; route->operation != NULL; route++, n++)
-        g_assert_true(
-            g_ptr_array_find_with_equal_func(ids, route->operation, g_str_equal, NULL));
+        g_assert_true(g_ptr_array_find_with_equal_func(ids, route->operation, g_str_equal, NULL));
     g_assert_cmpuint(n, ==, ids->len);
 }
 

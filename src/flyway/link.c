@@ -52,6 +52,7 @@ struct Link {
 
     Fault fault;
     gboolean write_blocked;
+    gboolean more; /* another record follows at once: TCP may join them */
     guint64 wire_bytes;
     gsize tx_start, tx_end;
     gsize raw_start, raw_end;
@@ -66,7 +67,8 @@ push(gnutls_transport_ptr_t data, const giovec_t *parts, int n_parts)
 {
     Link *link = data;
     struct msghdr message = { .msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)n_parts };
-    ssize_t sent = sendmsg(link->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent =
+        sendmsg(link->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (link->more ? MSG_MORE : 0));
 
     if (sent > 0)
         link->wire_bytes += (guint64)sent;
@@ -413,9 +415,11 @@ link_flush(Link *link)
     link->write_blocked = FALSE;
     while (link->tx_start < link->tx_end) {
         /* After GNUTLS_E_AGAIN the same bytes must be given again: tx doesn't move meanwhile. */
-        ssize_t sent = gnutls_record_send(link->tls, link->tx + link->tx_start,
-                                          MIN(RECORD_MAX, link->tx_end - link->tx_start));
+        gsize left = link->tx_end - link->tx_start;
+        ssize_t sent;
 
+        link->more = left > RECORD_MAX;
+        sent = gnutls_record_send(link->tls, link->tx + link->tx_start, MIN(RECORD_MAX, left));
         if (sent == GNUTLS_E_INTERRUPTED)
             continue;
         if (sent == GNUTLS_E_AGAIN) {

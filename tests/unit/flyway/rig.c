@@ -162,6 +162,13 @@ rig_tcp_pair(int fds[2])
     g_assert_cmpint(fds[1], >=, 0);
 }
 
+void
+rig_drop_tcp(Rig *rig)
+{
+    fd_close_p(&rig->tcp[0]);
+    fd_close_p(&rig->tcp[1]);
+}
+
 static void
 give_connection(Rig *rig, RigEnd *end)
 {

@@ -58,6 +58,8 @@ Identity *rig_foreign_identity(Rig *rig);
 /** A lane: fds[0] is the source's local end, fds[1] the destination's. */
 void rig_lane(Rig *rig, int which, int fds[2]);
 int rig_connect(Rig *rig, int which);
+/** Gives up rig->tcp: only the workers hold their connection then, so that its end is seen. */
+void rig_drop_tcp(Rig *rig);
 /** Loopback TCP; fds[0] connected to fds[1]. */
 void rig_tcp_pair(int fds[2]);
 /** Fresh counters of a worker that lives. */

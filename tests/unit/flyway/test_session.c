@@ -84,10 +84,10 @@ test_foreign_certificate(void)
 {
     g_autoptr(Rig) rig = rig_new();
     g_autoptr(Identity) foreign = rig_foreign_identity(rig);
-    g_autofree char *ours = foreign->ca;
     int garbage[2];
 
     /* It trusts the right CA, so that it isn't the one who refuses. */
+    g_free(foreign->ca);
     foreign->ca = g_strdup(rig->identities[0]->ca);
     rig_start_destination(rig);
     rig_start_other(rig, &(RigOther){ .identity = foreign });
@@ -192,7 +192,7 @@ test_killed(void)
     int stream[2];
 
     rig_lane(rig, RIG_STREAM, stream);
-    fd_close_p(&rig->tcp[1]); /* only the worker holds it then */
+    rig_drop_tcp(rig);
     kill(worker_status(rig->destination.worker)->pid, SIGKILL);
     RIG_UNTIL(rig->destination.seen[WORKER_EVENT_GONE] == 1);
     assert_failed(&rig->destination, GODWIT_ERROR_INTERNAL, "signal 9");
@@ -222,6 +222,7 @@ test_garbage_on_connection(void)
     g_autoptr(Rig) rig = rig_open();
 
     rig_write(rig->tcp[0], "\x17\x03\x03\x00\x20 not what the other end can decrypt", 40);
+    rig_drop_tcp(rig);
     assert_failed(&rig->destination, GODWIT_ERROR_PROTOCOL, "TLS");
     RIG_UNTIL(rig_state(&rig->source) == WORKER_FAILED);
 }
@@ -233,6 +234,7 @@ test_silence(void)
     int pid = worker_status(rig->destination.worker)->pid;
     gint64 since_us = g_get_monotonic_time();
 
+    rig_drop_tcp(rig);
     kill(pid, SIGSTOP);
     assert_failed(&rig->source, GODWIT_ERROR_TIMEOUT, "20 seconds");
     g_assert_cmpint(g_get_monotonic_time() - since_us, >, 14 * G_USEC_PER_SEC);

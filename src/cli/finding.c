@@ -36,7 +36,7 @@ findings_add(GPtrArray *findings, const Finding *finding)
 }
 
 static void G_GNUC_PRINTF(3, 0)
-found(GPtrArray *findings, Finding finding, const char *format, va_list list)
+    found(GPtrArray *findings, Finding finding, const char *format, va_list list)
 {
     g_autofree char *message = g_strdup_vprintf(format, list);
 

@@ -120,6 +120,9 @@ login_url(const char *text, GError **error)
         wrong = "only https is spoken";
     else if (!g_uri_get_host(uri) || !*g_uri_get_host(uri))
         wrong = "there is no address in it";
+    else if (strspn(g_uri_get_host(uri), G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS ".-_:%") !=
+             strlen(g_uri_get_host(uri)))
+        wrong = "that is not an address";
     else if (strlen(g_uri_get_path(uri)) > 1 || g_uri_get_query(uri) || g_uri_get_userinfo(uri))
         wrong = "nothing may follow address and port";
     if (wrong) {

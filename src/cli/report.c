@@ -50,6 +50,8 @@ report_task_colour(int state)
 static char *
 seconds_text(double seconds)
 {
+    if (seconds >= 0 && seconds < 1e-6)
+        return g_strdup("0 s");
     return isfinite(seconds) && seconds >= 0 && seconds < 1e12
                ? units_duration((gint64)(seconds * 1e6))
                : g_strdup("-");

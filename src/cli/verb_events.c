@@ -132,6 +132,16 @@ events_over(const GError *error, gpointer user_data)
     g_main_loop_quit(events->loop);
 }
 
+/* A manager that isn't there at the beginning isn't waited for. */
+static gboolean
+answers(Cli *cli, GError **error)
+{
+    g_autofree char *path = api_path("healthz", NULL);
+    g_autoptr(JsonNode) health = session_call(cli, "GET", path, NULL, error);
+
+    return health != NULL;
+}
+
 gboolean
 run_events(Cli *cli, GError **error)
 {
@@ -149,7 +159,7 @@ run_events(Cli *cli, GError **error)
     }
     if (cli_option(cli, "task"))
         api_query(&path, "task", cli_option(cli, "task"));
-    if (!session_open(cli, 0, error))
+    if (!answers(cli, error))
         return FALSE;
     events.loop = g_main_loop_new(NULL, FALSE);
     feed = feed_new(cli, path, &funcs, &events);

@@ -5,7 +5,9 @@
  */
 #include <glib/gstdio.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "nouns.h"
 #include "rig.h"
@@ -769,6 +771,87 @@ test_inventory(Fixture *fixture, gconstpointer unused)
     rig_fails(rig, "POST", "/migrations", MIGRATE, GODWIT_ERROR_UNREACHABLE, "h1");
 }
 
+/* ---- what it costs (only with -m perf) ------------------------------------------------ */
+
+#define IDLE_S 20
+
+typedef struct {
+    glong rss_kb;
+    double cpu_s;
+} Cost;
+
+static Cost
+cost_of(const Rig *rig)
+{
+    const char *pid = g_subprocess_get_identifier(rig->process);
+    g_autofree char *status_path = g_strdup_printf("/proc/%s/status", pid);
+    g_autofree char *stat_path = g_strdup_printf("/proc/%s/stat", pid);
+    g_autofree char *status = NULL, *stat = NULL;
+    unsigned long user, system;
+    Cost cost;
+
+    g_assert_true(g_file_get_contents(status_path, &status, NULL, NULL));
+    g_assert_true(g_file_get_contents(stat_path, &stat, NULL, NULL));
+    cost.rss_kb = strtol(strstr(status, "VmRSS:") + strlen("VmRSS:"), NULL, 10);
+    g_assert_cmpint(sscanf(strrchr(stat, ')'),
+                           ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system),
+                    ==, 2);
+    cost.cpu_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    return cost;
+}
+
+static gboolean
+is_later(gpointer data)
+{
+    return g_get_monotonic_time() > *(gint64 *)data;
+}
+
+static void
+idle_for(const char *what, const Rig *rig)
+{
+    Cost before = cost_of(rig), after;
+    gint64 end = g_get_monotonic_time() + IDLE_S * G_USEC_PER_SEC;
+
+    rig_wait(is_later, &end, "time to pass");
+    after = cost_of(rig);
+    g_test_minimized_result((double)after.rss_kb, "%s: resident %ld KiB, CPU %.2f %% over %d s",
+                            what, after.rss_kb, 100 * (after.cpu_s - before.cpu_s) / IDLE_S,
+                            IDLE_S);
+}
+
+static gboolean
+all_connected(gpointer data)
+{
+    g_autoptr(JsonNode) health = rig_get(data, "/healthz");
+
+    return json_int_at(health, "hosts_connected") == json_int_at(health, "hosts_total");
+}
+
+static void
+test_cost(Fixture *fixture, gconstpointer unused)
+{
+    Rig *rig = fixture->rig;
+    g_autoptr(GPtrArray) agents = g_ptr_array_new_with_free_func((GDestroyNotify)fake_agent_free);
+
+    idle_for("2 hosts, 2 VMs", rig);
+    for (int i = 0; i < 100; i++) {
+        g_autofree char *uuid = g_uuid_string_random();
+        g_autofree char *name = g_strdup_printf("host%d", i);
+        FakeAgent *agent = fake_agent_new(uuid, name);
+
+        for (int v = 0; v < 50; v++) {
+            g_autofree char *vm_uuid = g_uuid_string_random();
+            g_autofree char *vm_name = g_strdup_printf("vm%d-%d", i, v);
+
+            fake_agent_set_vm(agent, noun_vm(vm_uuid, vm_name, VM_RUNNING));
+        }
+        rig_join(rig, agent);
+        g_ptr_array_add(agents, agent);
+    }
+    rig_wait(all_connected, rig, "all hosts to be connected");
+    idle_for("102 hosts, 5002 VMs", rig);
+}
+
 #define ADD(name, func) g_test_add("/service/" name, Fixture, NULL, set_up, func, tear_down)
 
 int
@@ -797,5 +880,7 @@ main(int argc, char **argv)
     ADD("alarms", test_alarms);
     ADD("agent-talks-nonsense", test_agent_talks_nonsense);
     ADD("inventory", test_inventory);
+    if (g_test_perf())
+        ADD("cost", test_cost);
     return g_test_run();
 }

@@ -44,8 +44,7 @@ give_up(const Child *child, const char *step)
     Problem problem = { .code = errno };
     ssize_t ignored;
 
-    for (gsize i = 0; step[i] != '\0' && i < sizeof problem.step - 1; i++)
-        problem.step[i] = step[i];
+    strncpy(problem.step, step, sizeof problem.step - 1); /* async-signal-safe; the rest is zero */
     ignored = write(child->problem_fd, &problem, sizeof problem);
     (void)ignored;
     _exit(127);

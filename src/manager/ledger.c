@@ -24,16 +24,6 @@ struct Ledger {
     gpointer data;
 };
 
-Ledger *
-ledger_open(const char *path, GError **error)
-{
-    g_autoptr(Ledger) ledger = g_new0(Ledger, 1);
-
-    ledger->path = g_strdup(path);
-    ledger->store = store_sqlite_open(path, error);
-    return ledger->store != NULL ? g_steal_pointer(&ledger) : NULL;
-}
-
 void
 ledger_free(Ledger *ledger)
 {
@@ -59,14 +49,22 @@ ledger_trouble(const Ledger *ledger)
     return ledger->trouble;
 }
 
+/** Finds out whether the store can be written. */
+static gboolean
+probe(Ledger *ledger)
+{
+    g_autofree char *now = clock_format(clock_wall_ms());
+    g_autofree char *value = g_strdup_printf("\"%s\"", now);
+
+    return ledger_put(ledger, PROBE_KEY, value, NULL);
+}
+
 static gboolean
 try_again(gpointer data)
 {
     Ledger *ledger = data;
-    g_autofree char *now = clock_format(clock_wall_ms());
-    g_autofree char *value = g_strdup_printf("\"%s\"", now);
 
-    if (ledger->trouble == NULL || ledger_put(ledger, PROBE_KEY, value, NULL)) {
+    if (ledger->trouble == NULL || probe(ledger)) {
         ledger->retry = 0;
         return G_SOURCE_REMOVE;
     }
@@ -151,4 +149,17 @@ GPtrArray *
 ledger_list(Ledger *ledger, const char *prefix, GError **error)
 {
     return store_list(ledger->store, prefix, 0, FALSE, error);
+}
+
+Ledger *
+ledger_open(const char *path, GError **error)
+{
+    g_autoptr(Ledger) ledger = g_new0(Ledger, 1);
+
+    ledger->path = g_strdup(path);
+    ledger->store = store_sqlite_open(path, error);
+    if (ledger->store == NULL)
+        return NULL;
+    probe(ledger);
+    return g_steal_pointer(&ledger);
 }

@@ -174,6 +174,11 @@ test_only_the_source_is_heard(Fixture *fixture, gconstpointer unused)
     add(fixture, "id-one", 1);
     taskbook_report(fixture->book, UUID_H2, report("id-one", MIGRATION_COMPLETED));
     g_assert_cmpint(state_of(fixture, "id-one"), ==, TASK_QUEUED);
+    taskbook_report(fixture->book, UUID_H2,
+                    noun_migration("id-one", "id-one", UUID_H2, UUID_H2, MIGRATION_COMPLETED));
+    taskbook_report(fixture->book, UUID_H2,
+                    noun_migration("id-one", NULL, NULL, NULL, MIGRATION_COMPLETED));
+    g_assert_cmpint(state_of(fixture, "id-one"), ==, TASK_QUEUED);
     g_free(other->to_uuid);
     other->to_uuid = g_strdup(UUID_H3);
     taskbook_report(fixture->book, UUID_H1, other);
@@ -217,7 +222,10 @@ test_disk_full(Fixture *fixture, gconstpointer unused)
     g_assert_null(ledger_trouble(fixture->ledger));
     taskbook_flush(fixture->book);
     close_all(fixture);
+    failing_vfs_arm(1,
+                    SQLITE_FULL); /* also a start on a full disk tells, and knows what is there */
     open_all(fixture);
+    g_assert_true(g_str_has_prefix(ledger_trouble(fixture->ledger), "full: "));
     g_assert_cmpint(state_of(fixture, "id-one"), ==, TASK_SUCCEEDED);
 }
 

@@ -221,13 +221,13 @@ check_one_nic(Context *context, const VmNic *nic)
     const char *vm = context->input->vm->name, *host = there->host->name;
     const Network *network;
 
-    if (g_strcmp0(nic->type, "bridge") == 0 && nic->bridge && !host_has_nic(there->host, nic->bridge)) {
-        found(context, "interface %s of VM %s is on bridge %s, which host %s doesn't have; create it there", nic->mac,
-              vm, nic->bridge, host);
+    /* The name comes first: libvirt tells a running VM's network as the bridge it led to here. */
+    if (!nic->network) {
+        if (g_strcmp0(nic->type, "bridge") == 0 && nic->bridge && !host_has_nic(there->host, nic->bridge))
+            found(context, "interface %s of VM %s is on bridge %s, which host %s doesn't have; create it there", nic->mac,
+                  vm, nic->bridge, host);
         return;
     }
-    if (g_strcmp0(nic->type, "network") != 0)
-        return;
     network = network_named(there, nic->network);
     if (!network)
         found(context,

@@ -179,8 +179,11 @@ test_network(Fixture *fixture, gconstpointer data)
     assert_blocked(fixture, "network", "lan|h2|virsh net-start lan");
     set(&there->name, "other");
     assert_blocked(fixture, "network", "lan|h2|52:54:00:00:00:01|virsh net-define");
+    /* As libvirt tells of a running VM: the network, and the bridge that it led to. */
     set(&nic->type, "bridge");
     set(&nic->bridge, "br0");
+    assert_blocked(fixture, "network", "lan|h2|52:54:00:00:00:01|virsh net-define");
+    g_clear_pointer(&nic->network, g_free);
     assert_passes(fixture);
     set(&nic->bridge, "br1");
     assert_blocked(fixture, "network", "br1|h2|web1");

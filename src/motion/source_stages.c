@@ -385,7 +385,7 @@ copied(gpointer self, GError **error)
     return source->suspended_us != 0 || g_atomic_int_get(&source->call.done);
 }
 
-/** Ends when the VM is stopped for the switch, or libvirt's call ended: `switch` finds out how. */
+/** Ends when the VM is stopped for the switch, or libvirt's call ended without that. */
 static gboolean
 run_copy(gpointer self, GError **error)
 {
@@ -403,7 +403,20 @@ run_copy(gpointer self, GError **error)
                                     .storage_proved = source->storage_proved };
     watch_progress(source);
     source->call.thread = g_thread_new("migrate", call_main, source);
-    return runner_wait(&source->runner, copied, 0, "the copy", error);
+    if (!runner_wait(&source->runner, copied, 0, "the copy", error))
+        return FALSE;
+    /* libvirt said no, or the move was cancelled, before the VM was stopped: then this stage has failed. */
+    return source->suspended_us || source->call.ok || source_settle(source, error);
+}
+
+static void
+undo_copy(gpointer self)
+{
+    Source *source = self;
+
+    stop_progress(source);
+    /* What Godwit set for the move must not stay with the VM: QEMU's default, for a later virsh migrate. */
+    hv_of(source)->ops->set_max_downtime(hv_of(source), source->request->vm_uuid, 300, NULL);
 }
 
 /* ---- switch ---- */
@@ -423,16 +436,6 @@ run_switch(gpointer self, GError **error)
     ok = source_settle(source, error);
     stop_progress(source);
     return ok;
-}
-
-static void
-undo_switch(gpointer self)
-{
-    Source *source = self;
-
-    stop_progress(source);
-    /* What Godwit set for the move must not stay with the VM: QEMU's default, for a later virsh migrate. */
-    hv_of(source)->ops->set_max_downtime(hv_of(source), source->request->vm_uuid, 300, NULL);
 }
 
 /* ---- announce, verify ---- */
@@ -530,8 +533,8 @@ const Stage source_stages[] = {
     { "admit", run_admit, NULL, 15, FALSE },
     { "reserve", run_reserve, undo_reserve, 60, FALSE },
     { "open", run_open, NULL, 30, FALSE },
-    { "copy", run_copy, NULL, 0, FALSE },
-    { "switch", run_switch, undo_switch, 0, TRUE },
+    { "copy", run_copy, undo_copy, 0, FALSE },
+    { "switch", run_switch, NULL, 0, TRUE },
     { "announce", run_announce, NULL, 10, FALSE },
     { "verify", run_verify, NULL, 10, FALSE },
     { "retire", run_retire, NULL, 30, FALSE },

@@ -78,6 +78,8 @@ pieces_of_copy(GArray *pieces, const MigrationProgress *p)
     g_autofree char *done = units_bytes(MAX(p->done_bytes, 0));
     g_autofree char *left = units_bytes(MAX(p->remaining_bytes, 0));
 
+    if (p->pass <= 0 && p->done_bytes <= 0 && p->remaining_bytes <= 0)
+        return; /* not heard of QEMU yet */
     if (p->pass > 0)
         piece_add(pieces, 2, g_strdup_printf("pass %" G_GINT64_FORMAT, p->pass));
     piece_add(pieces, 5, g_strdup_printf("%s done", done));
@@ -179,7 +181,8 @@ progress_change(ProgressSeen *seen, const Task *task, gint64 now_ms)
 {
     const Migration *m = task->migration;
     const char *stage = m ? m->stage : NULL;
-    gint64 pass = m && m->progress ? m->progress->pass : 0;
+    /* Passes are news only while copying. */
+    gint64 pass = m && m->progress && g_strcmp0(stage, "copy") == 0 ? m->progress->pass : 0;
     gboolean cancelling = task->cancel_requested && !task_is_ended(task);
     g_autofree char *line = NULL, *clock = NULL;
 

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/units.h"
 #include "cli/args.h"
@@ -175,12 +178,30 @@ show_memory(Page *page, const Host *host)
                    free_bytes, reserved);
 }
 
+static int
+by_word(gconstpointer a, gconstpointer b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* All in one line, sorted; NULL where there are none. (transfer full) */
+static char *
+machine_types(const Host *host)
+{
+    g_auto(GStrv) sorted = g_strdupv(host->machine_types);
+
+    if (!sorted || !sorted[0])
+        return NULL;
+    qsort(sorted, g_strv_length(sorted), sizeof *sorted, by_word);
+    return g_strjoinv(" ", sorted);
+}
+
 static void
 show_host(Page *page, const Host *host)
 {
     g_autofree char *migration =
         host->migration_addresses ? g_strjoinv(", ", host->migration_addresses) : NULL;
-    g_autofree char *machines = host->machine_types ? g_strjoinv(" ", host->machine_types) : NULL;
+    g_autofree char *machines = machine_types(host);
     g_autofree char *uptime = when_span(host->uptime_s);
     const HostVersions *v = host->versions;
 
@@ -208,7 +229,7 @@ show_host(Page *page, const Host *host)
                    host->qemu_owner ? host->qemu_owner : "?",
                    host->security_model ? host->security_model : "?");
     show_nics(page, host);
-    if (machines && *machines)
+    if (machines)
         page_text(page, "Machine types", machines);
 }
 

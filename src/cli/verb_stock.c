@@ -12,6 +12,25 @@ host_name(GHashTable *names, const char *uuid)
     return name ? name : uuid;
 }
 
+/* By name, then by name of the host. */
+static gint
+by_network(gconstpointer a, gconstpointer b, gpointer names)
+{
+    const Network *x = *(const Network *const *)a, *y = *(const Network *const *)b;
+    int order = g_strcmp0(x->name, y->name);
+
+    return order ? order : g_strcmp0(host_name(names, x->host), host_name(names, y->host));
+}
+
+static gint
+by_datastore(gconstpointer a, gconstpointer b, gpointer names)
+{
+    const Datastore *x = *(const Datastore *const *)a, *y = *(const Datastore *const *)b;
+    int order = g_strcmp0(x->name, y->name);
+
+    return order ? order : g_strcmp0(host_name(names, x->host), host_name(names, y->host));
+}
+
 static void
 state_cell(Table *table, gboolean active, gboolean autostart)
 {
@@ -44,6 +63,7 @@ run_network_list(Cli *cli, GError **error)
         return TRUE;
     }
     names = session_host_names(cli);
+    g_ptr_array_sort_with_data(networks, by_network, names);
     for (guint i = 0; i < networks->len; i++) {
         const Network *network = g_ptr_array_index(networks, i);
         g_autofree char *groups =
@@ -87,6 +107,7 @@ run_datastore_list(Cli *cli, GError **error)
         return TRUE;
     }
     names = session_host_names(cli);
+    g_ptr_array_sort_with_data(stores, by_datastore, names);
     for (guint i = 0; i < stores->len; i++) {
         const Datastore *store = g_ptr_array_index(stores, i);
         g_autofree char *size = units_bytes(MAX(store->capacity_bytes, 0));

@@ -17,22 +17,27 @@
 /* ---- list
  * ----------------------------------------------------------------------------------------- */
 
-/* How many characters of an id tell these tasks apart. */
+static gint
+by_id(gconstpointer a, gconstpointer b)
+{
+    return g_strcmp0((*(const Task *const *)a)->id, (*(const Task *const *)b)->id);
+}
+
+/* How many characters of an id tell these tasks apart: neighbours in order are the most alike. */
 static int
 id_length(GPtrArray *tasks)
 {
+    g_autoptr(GPtrArray) sorted = g_ptr_array_copy(tasks, NULL, NULL);
     int length = ID_SHORT;
 
-    for (guint i = 0; i < tasks->len; i++) {
-        const Task *a = g_ptr_array_index(tasks, i);
+    g_ptr_array_set_free_func(sorted, NULL);
+    g_ptr_array_sort(sorted, by_id);
+    for (guint i = 1; i < sorted->len; i++) {
+        const char *a = ((const Task *)g_ptr_array_index(sorted, i - 1))->id;
+        const char *b = ((const Task *)g_ptr_array_index(sorted, i))->id;
 
-        for (guint j = 0; j < i; j++) {
-            const Task *b = g_ptr_array_index(tasks, j);
-
-            while (a->id && b->id && strcmp(a->id, b->id) != 0 && length < 36 &&
-                   strncmp(a->id, b->id, length) == 0)
-                length++;
-        }
+        while (a && b && strcmp(a, b) != 0 && length < 36 && strncmp(a, b, length) == 0)
+            length++;
     }
     return length;
 }
@@ -92,6 +97,7 @@ run_task_list(Cli *cli, GError **error)
     g_autoptr(GPtrArray) tasks = NULL;
     g_autoptr(Table) table = table_new(columns);
     gint64 now_ms = clock_wall_ms();
+    int width;
 
     api_query(&path, "limit", LIST_ALL_LIMIT);
     if (state)
@@ -105,8 +111,9 @@ run_task_list(Cli *cli, GError **error)
         cli_print_json(cli, shown);
         return TRUE;
     }
+    width = id_length(tasks);
     for (guint i = 0; i < tasks->len; i++)
-        task_row(table, g_ptr_array_index(tasks, i), id_length(tasks), now_ms);
+        task_row(table, g_ptr_array_index(tasks, i), width, now_ms);
     cli_print_table(cli, table,
                     state ? "No task is in this state."
                           : "No tasks of the last day; --all shows older ones.");

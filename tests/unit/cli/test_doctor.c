@@ -129,34 +129,32 @@ test_hosts(void)
 static void
 test_pairs(void)
 {
-    static const Case
-        cases
-            [] = {
-                { "[" HOST("h1", "11", "") ", {'name': 'h2', 'state': 'connected', "
-                                           "'migration_addresses': ['10.78.0.12'],"
-                                           " 'nics': [{'name': 'x', 'up': true, 'mtu': 9000, "
-                                           "'addresses': ['10.78.0.12/24']}]}]",
-                  NULL,
-                  { "warn migration-network h1, h2",
-                    "warn migration-mtu h1, h2: the MTU of their migration interfaces differs: "
-                    "1500 and 9000" } },
-                { "[{'name': 'a', 'state': 'connected', 'migration_addresses': ['fd00::1'], "
-                  "'nics': [{'name': 'x', 'up': true, 'addresses': ['fd00::1/64']}]},"
-                  " {'name': 'b', 'state': 'connected', 'migration_addresses': ['fd00::ffff:2'], "
-                  "'nics': [{'name': 'x', 'up': true, 'addresses': ['fd00::ffff:2/64']}]}]",
-                  NULL,
-                  { "ok migration-address b" },
-                  "migration-network" },
-                { "[" HOST("h1", "11",
-                           ", 'versions': {'godwit': '0.1.0', 'qemu': '7.2.22', 'libvirt': "
-                           "'9.0.0'}") "," HOST("h2", "12",
-                                                ", 'versions': {'godwit': '0.1.0', 'qemu': "
-                                                "'8.2.0', 'libvirt': '9.0.4'}") "]",
-                  NULL,
-                  { "warn version-QEMU hosts: they run different versions of QEMU: h1 7.2.22, h2 "
-                    "8.2.0\n",
-                    "ok version-libvirt", "ok version-godwitd" } },
-            };
+    static const Case cases[] = {
+        { "[" HOST("h1", "11", "") ", {'name': 'h2', 'state': 'connected', "
+                                   "'migration_addresses': ['10.78.0.12'],"
+                                   " 'nics': [{'name': 'x', 'up': true, 'mtu': 9000, "
+                                   "'addresses': ['10.78.0.12/24']}]}]",
+          NULL,
+          { "warn migration-network h1, h2",
+            "warn migration-mtu h1, h2: the MTU of their migration interfaces differs: "
+            "1500 and 9000" } },
+        { "[{'name': 'a', 'state': 'connected', 'migration_addresses': ['fd00::1'], "
+          "'nics': [{'name': 'x', 'up': true, 'addresses': ['fd00::1/64']}]},"
+          " {'name': 'b', 'state': 'connected', 'migration_addresses': ['fd00::ffff:2'], "
+          "'nics': [{'name': 'x', 'up': true, 'addresses': ['fd00::ffff:2/64']}]}]",
+          NULL,
+          { "ok migration-address b" },
+          "migration-network" },
+        { "[" HOST("h1", "11",
+                   ", 'versions': {'godwit': '0.1.0', 'qemu': '7.2.22', 'libvirt': "
+                   "'9.0.0'}") "," HOST("h2", "12",
+                                        ", 'versions': {'godwit': '0.1.0', 'qemu': "
+                                        "'8.2.0', 'libvirt': '9.0.4'}") "]",
+          NULL,
+          { "warn version-QEMU hosts: they run different versions of QEMU: h1 7.2.22, h2 "
+            "8.2.0\n",
+            "ok version-libvirt", "ok version-godwitd" } },
+    };
 
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++)
         check_case(&cases[i]);

@@ -104,6 +104,11 @@ test_line_hostile(void)
     task->migration->progress->remaining_bytes = -5;
     task->migration->progress->rate_bps = G_MAXINT64;
     line = progress_line(task, 0);
+    g_autoptr(Task) begun = task_of(COPYING);
+    migration_progress_free(begun->migration->progress);
+    begun->migration->progress = record_new(&migration_progress_type);
+    g_autofree char *empty = progress_line(begun, 0);
+    g_assert_cmpstr(empty, ==, "web1: copy");
     g_assert_null(strchr(line, '\033'));
     g_assert_null(strchr(line, '\n'));
     g_assert_nonnull(strstr(line, "time left unknown"));
@@ -136,7 +141,8 @@ test_changes(void)
     ProgressSeen seen = { 0 };
     g_autofree char *first = progress_change(&seen, task, NOW),
                     *again = progress_change(&seen, task, NOW);
-    g_autofree char *bytes = NULL, *pass = NULL, *stage = NULL, *cancel = NULL, *end = NULL;
+    g_autofree char *bytes = NULL, *pass = NULL, *stage = NULL, *cancel = NULL, *end = NULL,
+                    *quiet = NULL;
 
     g_assert_true(g_str_has_prefix(first, "07:44:12 web1: copy, pass 3"));
     g_assert_null(again);
@@ -150,6 +156,9 @@ test_changes(void)
     task->migration->stage = g_strdup("switch");
     stage = progress_change(&seen, task, NOW);
     g_assert_cmpstr(stage, ==, "07:44:12 web1: switch");
+    task->migration->progress->pass = 5;
+    quiet = progress_change(&seen, task, NOW);
+    g_assert_null(quiet);
     task->cancel_requested = TRUE;
     cancel = progress_change(&seen, task, NOW);
     g_assert_cmpstr(cancel, ==, "07:44:12 web1: switch, cancelling");

@@ -34,6 +34,14 @@
     " 'migration': {'id': '" ID "', 'vm': 'web1', 'from': 'h1', 'to': 'h2', 'result': '" result    \
     "', 'total_s': 6.6, 'pause_ms': 43}}"
 
+#define TASKS                                                                                      \
+    "{'tasks': [{'id': '5e3f0000-0000-4000-8000-000000000001', 'kind': 'k', 'summary': 'one', "    \
+    "'state': 'queued', 'created_ms': 1},"                                                         \
+    " {'id': 'aaaaaaaa-0000-4000-8000-000000000001', 'kind': 'k', 'summary': 'two', 'state': "     \
+    "'queued', 'created_ms': 1},"                                                                  \
+    " {'id': '5e3f0000-0001-4000-8000-000000000001', 'kind': 'k', 'summary': 'three', 'state': "   \
+    "'queued', 'created_ms': 1}]}"
+
 typedef void (*Test)(FakeManager *fake);
 
 static void
@@ -186,6 +194,7 @@ test_stock(FakeManager *fake)
 static void
 test_tasks(FakeManager *fake)
 {
+    g_autoptr(Run) alike = NULL;
     g_autoptr(Run) list = NULL, all = NULL, json = NULL, failed = NULL, show = NULL,
                    show_json = NULL, wrong = NULL, bad_id = NULL;
     g_autofree char *params = NULL, *id = NULL, *none = NULL;
@@ -201,6 +210,10 @@ test_tasks(FakeManager *fake)
     assert_status(list, 0);
     assert_contains(list->out, "5e3f0000  running");
     assert_lacks(list->out, "migrate old");
+    fake_manager_answer(fake, "listTasks", TASKS);
+    alike = godwit(fake, "task list");
+    assert_contains(alike->out, "5e3f0000-0001  queued");
+    fake_manager_answer(fake, "listTasks", TASKS);
     all = godwit(fake, "task list --all");
     assert_contains(all->out, "migrate old");
     json = godwit(fake, "task list -o json");

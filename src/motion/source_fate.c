@@ -256,6 +256,7 @@ gone(Source *source, GError **error)
 {
     const char *vm = source->vm ? source->vm->name : source->request->vm_uuid;
 
+    g_clear_pointer(&source->incoming, incoming_free);
     source->incoming = tell_gone(source);
     if (!source->incoming) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "godwitd is stopping");

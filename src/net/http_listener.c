@@ -181,7 +181,6 @@ static gboolean
 connection_is_good(Connection *connection, GError **error)
 {
     GTlsCertificate *certificate = g_tls_connection_get_peer_certificate(connection->tls);
-
     gboolean certified = connection->listener->client_certificates;
     GTlsProtocolVersion needed =
         certified ? G_TLS_PROTOCOL_VERSION_TLS_1_3 : G_TLS_PROTOCOL_VERSION_TLS_1_2;

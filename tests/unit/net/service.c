@@ -291,7 +291,8 @@ service_wait(Service *service, const guint *counter, guint value)
 
 typedef struct {
     Service *service;
-    const char *event, *data;
+    const char *event, *data; /* event NULL: close */
+    guint times;
     gboolean done;
 } Order;
 
@@ -302,9 +303,9 @@ on_order(gpointer data)
     GPtrArray *streams = order->service->streams;
 
     for (guint i = 0; i < streams->len; i++) {
-        if (order->event)
+        for (guint j = 0; j < order->times; j++)
             http_stream_send(streams->pdata[i], order->event, order->data);
-        else
+        if (!order->event)
             http_stream_close(streams->pdata[i]);
     }
     if (!order->event)
@@ -316,10 +317,10 @@ on_order(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-void
-service_send(Service *service, const char *event, const char *data)
+static void
+give_order(Order order)
 {
-    Order order = { service, event, data, FALSE };
+    Service *service = order.service;
 
     g_main_context_invoke(service->context, on_order, &order);
     g_mutex_lock(&service->lock);
@@ -329,7 +330,19 @@ service_send(Service *service, const char *event, const char *data)
 }
 
 void
+service_send(Service *service, const char *event, const char *data)
+{
+    give_order((Order){ service, event, data, 1, FALSE });
+}
+
+void
+service_send_burst(Service *service, const char *event, const char *data, guint times)
+{
+    give_order((Order){ service, event, data, times, FALSE });
+}
+
+void
 service_close_streams(Service *service)
 {
-    service_send(service, NULL, NULL);
+    give_order((Order){ .service = service });
 }

@@ -47,4 +47,6 @@ void service_wait(Service *service, const guint *counter, guint value);
 /** Sends an event of so many bytes to all streams / closes them, in the service's thread; returns
  * when done. */
 void service_send(Service *service, const char *event, const char *data);
+/** Several at once: all but the first leave in one piece. */
+void service_send_burst(Service *service, const char *event, const char *data, guint times);
 void service_close_streams(Service *service);

@@ -14,8 +14,8 @@ typedef struct {
     GCancellable *cancel;
     GString *seen;
     guint events, closed;
-    GError *error; /* what closed was told */
-    gboolean cancel_at_event;
+    GError *error;         /* what closed was told */
+    guint cancel_at_event; /* 0 = never */
 } Fixture;
 
 static void
@@ -59,7 +59,7 @@ on_event(const char *event, const char *id, const char *data, gpointer user_data
         g_string_append_printf(fixture->seen, "[%s %s]", event, data);
     else
         g_string_append_printf(fixture->seen, "[%s %" G_GSIZE_FORMAT "]", event, strlen(data));
-    if (fixture->cancel_at_event)
+    if (fixture->cancel_at_event == fixture->events)
         g_cancellable_cancel(fixture->cancel);
 }
 
@@ -135,17 +135,17 @@ test_cancel(Fixture *fixture, gconstpointer data)
     wait_for(&fixture->service->streams_closed, 1);
 }
 
+/* The third event cancels: those that came in the same piece with it are not told any more. */
 static void
 test_cancel_inside_event(Fixture *fixture, gconstpointer data)
 {
     open_stream(fixture, "/v1/events", 20);
     wait_for(&fixture->events, 1);
-    fixture->cancel_at_event = TRUE;
-    service_send(fixture->service, "a", "1\n\nevent: b\ndata: 2");
-    service_send(fixture->service, "c", "3");
+    fixture->cancel_at_event = 3;
+    service_send_burst(fixture->service, "a", "1", 5);
     wait_for(&fixture->closed, 1);
     g_assert_no_error(fixture->error);
-    g_assert_cmpuint(fixture->events, ==, 2);
+    g_assert_cmpuint(fixture->events, ==, 3);
     g_assert_cmpuint(fixture->closed, ==, 1);
 }
 
@@ -169,6 +169,28 @@ test_silence(Fixture *fixture, gconstpointer data)
     g_assert_error(fixture->error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE);
     g_assert_nonnull(strstr(fixture->error->message, "nothing was heard for 1 s"));
     wait_for(&fixture->service->streams_closed, 1);
+}
+
+static gboolean
+send_tick(gpointer data)
+{
+    service_send(data, "tick", "{}");
+    return G_SOURCE_CONTINUE;
+}
+
+/* What is heard winds the limit up again: a stream lives longer than its limit. */
+static void
+test_no_silence(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GSource) ticks = g_timeout_source_new(250);
+
+    g_source_set_callback(ticks, send_tick, fixture->service, NULL);
+    g_source_attach(ticks, NULL);
+    open_stream(fixture, "/v1/events", 2);
+    while (fixture->events < 13 && !fixture->closed)
+        g_main_context_iteration(NULL, TRUE);
+    g_source_destroy(ticks);
+    g_assert_cmpuint(fixture->closed, ==, 0);
 }
 
 /* The server's comment every 15 s is heard: with a limit just above it the stream stays. */
@@ -288,6 +310,7 @@ main(int argc, char **argv)
     ADD("cancel-inside-event", test_cancel_inside_event);
     ADD("cancelled-before", test_cancelled_before);
     ADD("silence", test_silence);
+    ADD("no-silence", test_no_silence);
     ADD("server-goes", test_server_goes);
     ADD("client-freed", test_client_freed);
     ADD("refusals", test_refusals);

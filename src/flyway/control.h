@@ -20,8 +20,8 @@
  *     end                                     orderly end of session and process
  *
  * Reports, worker to godwitd: always the whole state (ControlReport), at attach, after each change
- * and when asked for; what the worker waits for stands in wants, each with a number of its own. So a
- * report may be dropped or a controller replaced without loss.
+ * and when asked for; what the worker waits for stands in wants, each with a number of its own. So
+ * a report may be dropped or a controller replaced without loss.
  *
  * A request that makes no sense is logged by the worker and ignored: only godwitd gets here.
  */

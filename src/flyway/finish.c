@@ -13,8 +13,8 @@
  * that message (virNetClientIOReadMessage), and whoever reads its last byte completes the waiting
  * call in the same step, before any error of the connection is looked at (virNetClientIOEventLoop:
  * "Now see if *we* are done" comes before "if (error)"). So once the last byte of a good reply has
- * been read, Finish returns a domain, and Confirm gets cancelled = FALSE: kill. Should that libvirtd
- * die in between, it finds phase PERFORM3_DONE on its restart and leaves the VM paused
+ * been read, Finish returns a domain, and Confirm gets cancelled = FALSE: kill. Should that
+ * libvirtd die in between, it finds phase PERFORM3_DONE on its restart and leaves the VM paused
  * (qemuProcessRecoverMigrationOut), or phase CONFIRM3 and kills it. None of these resumes. A reply
  * that libvirt reads but can't decode would break it: only a destination host that lies on purpose
  * sends one, and such a host could run the VM without asking.

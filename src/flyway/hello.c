@@ -3,8 +3,8 @@
  * Theory of operation
  *
  * Between a TCP connection and a session stand two proofs: a certificate of the cluster naming the
- * right host (link.c, in the handshake), and the one-time ticket that the destination's godwitd gave
- * to the source's for this migration, inside TLS. Both have to be done within FLYWAY_HELLO_US.
+ * right host (link.c, in the handshake), and the one-time ticket that the destination's godwitd
+ * gave to the source's for this migration, inside TLS. Both have to be done within FLYWAY_HELLO_US.
  *
  * The destination judges: version, ticket (compared in constant time), whether it was used or is
  * too old, then whether it is for this migration, VM, direction and pair of hosts. A no is told
@@ -129,8 +129,8 @@ got_hello(Hello *hello, HelloTerms *terms, const FrameHello *theirs, gint64 now_
         hello->abilities = reply->abilities;
         hello->state = HELLO_ACCEPTED;
     } else {
-        fault_set(&hello->fault, flyway_code_error(reply->code),
-                  "Refused a connection: %s", reply->text);
+        fault_set(&hello->fault, flyway_code_error(reply->code), "Refused a connection: %s",
+                  reply->text);
         hello->state = HELLO_REFUSING;
     }
 }
@@ -189,9 +189,8 @@ hello_begin(Hello *hello, const HelloTerms *terms, const LinkKeys *keys, int fd,
 {
     char peer[37];
 
-    *hello = (Hello){ .state = HELLO_TLS,
-                      .poll_index = -1,
-                      .deadline_us = now_us + FLYWAY_HELLO_US };
+    *hello =
+        (Hello){ .state = HELLO_TLS, .poll_index = -1, .deadline_us = now_us + FLYWAY_HELLO_US };
     flyway_uuid_format(terms->peer, peer);
     hello->link = link_new(keys, terms->side, peer, fd, &hello->fault);
     if (hello->link == NULL)

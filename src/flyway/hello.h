@@ -27,14 +27,15 @@ typedef struct {
     gint64 deadline_us; /* monotonic */
     int poll_index;
     Fault fault;
-    guint64 abilities;  /* ACCEPTED: those of both */
+    guint64 abilities; /* ACCEPTED: those of both */
 } Hello;
 
 /** Destination: the verdict on a hello; text (FRAME_TEXT_MAX + 1 bytes) says why not. Pure. */
 FlywayCode hello_judge(const HelloTerms *terms, const FrameHello *hello, gint64 now_us, char *text);
 
 /** Takes fd. state is HELLO_FAILED where TLS can't be set up. */
-void hello_begin(Hello *hello, const HelloTerms *terms, const LinkKeys *keys, int fd, gint64 now_us);
+void hello_begin(Hello *hello, const HelloTerms *terms, const LinkKeys *keys, int fd,
+                 gint64 now_us);
 /** Goes on as far as it goes. Destination: on acceptance terms->used is set. */
 void hello_run(Hello *hello, HelloTerms *terms, gint64 now_us);
 /** (transfer full) of an ACCEPTED one. */

@@ -2,11 +2,11 @@
 /*
  * Theory of operation
  *
- * A lane joins a local socket (of libvirt or QEMU) here with one at the other host. Towards the peer
- * nothing is buffered: bytes are read from the socket straight into the link's frame, and only when
- * the link takes them and the peer has given credit. From the peer they go through a ring as large
- * as the window that was granted, so that the link is always read and one lane whose socket is full
- * never holds up another. Credit is given back in quarters of the window.
+ * A lane joins a local socket (of libvirt or QEMU) here with one at the other host. Towards the
+ * peer nothing is buffered: bytes are read from the socket straight into the link's frame, and only
+ * when the link takes them and the peer has given credit. From the peer they go through a ring as
+ * large as the window that was granted, so that the link is always read and one lane whose socket
+ * is full never holds up another. Credit is given back in quarters of the window.
  *
  * Windows: rpc 256 KiB; stream 1 MiB, since whatever waits there adds to the blackout, and QEMU
  * judges the link by what its socket takes.
@@ -213,10 +213,11 @@ look(Lane *lane, RpcParser *parser, const guint8 *bytes, gsize length, Finish *f
         gssize done = rpc_look(parser, bytes, length, &event);
 
         if (done < 0) {
-            fault_set(fault, GODWIT_ERROR_PROTOCOL,
-                      "Lane %u carries something that isn't libvirt's RPC: is the socket libvirt's, "
-                      "without SASL encryption?",
-                      lane->number);
+            fault_set(
+                fault, GODWIT_ERROR_PROTOCOL,
+                "Lane %u carries something that isn't libvirt's RPC: is the socket libvirt's, "
+                "without SASL encryption?",
+                lane->number);
             return FALSE;
         }
         if (event.kind != RPC_NOTHING && !finish_rpc(finish, lane->number, &event, fault))
@@ -237,9 +238,8 @@ take_data(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
                   lane->number);
         return FALSE;
     }
-    if (lane->kind == LANE_RPC &&
-        !look(lane, is_source ? &lane->replies : &lane->calls, frame->data.bytes,
-              frame->data.length, finish, fault))
+    if (lane->kind == LANE_RPC && !look(lane, is_source ? &lane->replies : &lane->calls,
+                                        frame->data.bytes, frame->data.length, finish, fault))
         return FALSE;
     ring_put(&lane->ring, frame->data.bytes, frame->data.length);
     *lane->carried += frame->data.length;
@@ -271,8 +271,8 @@ open_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
         break;
     }
     fault_set(fault, GODWIT_ERROR_PROTOCOL,
-              "The other worker sent a %s on lane %u that can't be there",
-              frame_name(frame->type), lane->number);
+              "The other worker sent a %s on lane %u that can't be there", frame_name(frame->type),
+              lane->number);
     return FALSE;
 }
 
@@ -409,8 +409,8 @@ lane_read(Lane *lane, guint8 *out, gsize room, Finish *finish, Fault *fault)
         lane->readable = (gsize)got == want || lane->hung_up;
         lane->credit -= (guint32)got;
         *lane->carried += (guint64)got;
-        if (lane->kind == LANE_RPC && !look(lane, is_source ? &lane->calls : &lane->replies, out,
-                                            (gsize)got, finish, fault))
+        if (lane->kind == LANE_RPC &&
+            !look(lane, is_source ? &lane->calls : &lane->replies, out, (gsize)got, finish, fault))
             return 0;
         return (gsize)got;
     }

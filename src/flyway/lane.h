@@ -8,15 +8,19 @@
 #include "flyway/rpc.h"
 
 /**
- * One lane: a local socket at this end, frames at the other. See lane.c. A lane neither knows the link nor
- * the session: it is fed frames, leaves frames to be sent (`due`), and moves bytes of its socket.
+ * One lane: a local socket at this end, frames at the other. See lane.c. A lane neither knows the
+ * link nor the session: it is fed frames, leaves frames to be sent (`due`), and moves bytes of its
+ * socket.
  */
 typedef enum {
-    LANE_FREE,     /* number not in use. Leaves by lane_open, lane_asked */
-    LANE_ASKED,    /* source: LANE_OPEN is due or sent; destination: waits for a socket from godwitd. By answer or CLOSE */
-    LANE_OPEN,     /* carries. By CLOSE of either side */
-    LANE_DRAINING, /* the peer's CLOSE came: what it sent before goes to the socket yet. By the last byte, or the socket's end */
-    LANE_LEAVING,  /* the session ends: what is here goes to the socket yet, then CLOSE; the peer's frames are dropped */
+    LANE_FREE,  /* number not in use. Leaves by lane_open, lane_asked */
+    LANE_ASKED, /* source: LANE_OPEN is due or sent; destination: waits for a socket from godwitd.
+                   By answer or CLOSE */
+    LANE_OPEN,  /* carries. By CLOSE of either side */
+    LANE_DRAINING, /* the peer's CLOSE came: what it sent before goes to the socket yet. By the last
+                      byte, or the socket's end */
+    LANE_LEAVING,  /* the session ends: what is here goes to the socket yet, then CLOSE; the peer's
+                      frames are dropped */
     LANE_CLOSED,   /* our CLOSE is due or sent, the peer's is awaited: its frames are dropped */
     LANE_LAST,     /* the peer's CLOSE came, ours is due. By its being sent */
     LANE_N_STATES
@@ -40,22 +44,22 @@ enum {
 };
 
 typedef struct {
-    guint8 number;     /* read-only */
+    guint8 number; /* read-only */
     LaneState state;
     LaneKind kind;
-    int fd;            /* owned; -1 = none */
-    guint32 want;      /* ASKED at the destination: number of the question to godwitd */
+    int fd;       /* owned; -1 = none */
+    guint32 want; /* ASKED at the destination: number of the question to godwitd */
     guint due;
-    LaneFlow out, in;  /* to the peer, from the peer */
-    guint32 credit;    /* bytes that may be sent to the peer */
-    guint32 credit_due;/* bytes taken since the last CREDIT */
-    Ring ring;         /* from the peer, not yet taken by the socket */
-    guint64 written;   /* bytes the socket took */
-    gboolean readable; /* poll, or the last read, says that more is there */
-    gboolean blocked;  /* the socket took not all: wait for POLLOUT */
-    gboolean hung_up;  /* POLLHUP: the local end is closed in both directions */
-    int poll_index;    /* in the present round's pollfds, -1 = not polled */
-    guint64 *carried;  /* counter of payload bytes of this kind, both directions */
+    LaneFlow out, in;         /* to the peer, from the peer */
+    guint32 credit;           /* bytes that may be sent to the peer */
+    guint32 credit_due;       /* bytes taken since the last CREDIT */
+    Ring ring;                /* from the peer, not yet taken by the socket */
+    guint64 written;          /* bytes the socket took */
+    gboolean readable;        /* poll, or the last read, says that more is there */
+    gboolean blocked;         /* the socket took not all: wait for POLLOUT */
+    gboolean hung_up;         /* POLLHUP: the local end is closed in both directions */
+    int poll_index;           /* in the present round's pollfds, -1 = not polled */
+    guint64 *carried;         /* counter of payload bytes of this kind, both directions */
     RpcParser calls, replies; /* of LANE_RPC: source to destination, and back */
     char text[FRAME_REFUSE_TEXT_MAX + 1]; /* of LANE_REFUSE */
 } Lane;
@@ -82,7 +86,8 @@ void lane_polled(Lane *lane, short revents);
 void lane_deliver(Lane *lane, Finish *finish, gint64 now_us);
 /** May it have bytes for the peer, and credit to send them? */
 gboolean lane_wants_read(const Lane *lane, const Finish *finish);
-/** Reads at most room bytes of the socket, to be sent as DATA; 0 = nothing now. fault is set where it can't be libvirt's RPC. */
+/** Reads at most room bytes of the socket, to be sent as DATA; 0 = nothing now. fault is set where
+ * it can't be libvirt's RPC. */
 gsize lane_read(Lane *lane, guint8 *out, gsize room, Finish *finish, Fault *fault);
 /** The next due frame that may be sent now; FALSE: none. It counts as sent. */
 gboolean lane_next_frame(Lane *lane, Frame *frame);

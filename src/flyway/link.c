@@ -9,8 +9,8 @@
  *
  * Three buffers, all fixed: tx holds frames until GnuTLS has encrypted and the socket has taken
  * them (it is filled only when empty, so at most TX_SIZE plus one record waits in user space); raw
- * is what recv brought, so that GnuTLS's small reads are no system calls; rx is decrypted bytes, with
- * room for the largest frame and a record more. TCP_NOTSENT_LOWAT keeps what the kernel holds
+ * is what recv brought, so that GnuTLS's small reads are no system calls; rx is decrypted bytes,
+ * with room for the largest frame and a record more. TCP_NOTSENT_LOWAT keeps what the kernel holds
  * unsent small: QEMU judges the link by what its socket takes, and what is buffered adds to the
  * blackout.
  *
@@ -35,7 +35,7 @@
 #define RECORD_MAX 16384
 #define NOTSENT_BYTES (128 * 1024)
 #define PRIORITY                                                                                   \
-    "NONE:+VERS-TLS1.3:+MAC-ALL:+SIGN-ALL:+GROUP-X25519:+GROUP-SECP256R1:+CTYPE-X509:"              \
+    "NONE:+VERS-TLS1.3:+MAC-ALL:+SIGN-ALL:+GROUP-X25519:+GROUP-SECP256R1:+CTYPE-X509:"             \
     "+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+ECDHE-ECDSA:+ECDHE-RSA:+COMP-NULL"
 
 struct LinkKeys {
@@ -112,8 +112,8 @@ check_chain(Link *link)
     if (result == GNUTLS_E_SUCCESS && status == 0)
         return TRUE;
     if (result == GNUTLS_E_SUCCESS)
-        gnutls_certificate_verification_status_print(
-            status, gnutls_certificate_type_get(link->tls), &text, 0);
+        gnutls_certificate_verification_status_print(status, gnutls_certificate_type_get(link->tls),
+                                                     &text, 0);
     fault_set(&link->fault, GODWIT_ERROR_UNAUTHORIZED,
               "The other end, that should be host %s, has no good certificate of this cluster: %s",
               link->peer_uuid,
@@ -160,8 +160,8 @@ load_keys(LinkKeys *keys, const Identity *identity)
     gnutls_datum_t cert = { (void *)identity->cert, (unsigned)strlen(identity->cert) };
     gnutls_datum_t key = { (void *)identity->key, (unsigned)strlen(identity->key) };
     gnutls_datum_t ca = { (void *)identity->ca, (unsigned)strlen(identity->ca) };
-    int result = gnutls_certificate_set_x509_key_mem(keys->credentials, &cert, &key,
-                                                     GNUTLS_X509_FMT_PEM);
+    int result =
+        gnutls_certificate_set_x509_key_mem(keys->credentials, &cert, &key, GNUTLS_X509_FMT_PEM);
 
     if (result < 0)
         return result;
@@ -351,8 +351,7 @@ fail(Link *link, int result)
     case GNUTLS_E_CERTIFICATE_REQUIRED:
     case GNUTLS_E_NO_CERTIFICATE_FOUND:
         fault_set(&link->fault, GODWIT_ERROR_UNAUTHORIZED,
-                  "The other end, that should be host %s, showed no certificate",
-                  link->peer_uuid);
+                  "The other end, that should be host %s, showed no certificate", link->peer_uuid);
         break;
     default:
         fault_set(&link->fault, GODWIT_ERROR_PROTOCOL, "TLS with host %s failed: %s",
@@ -387,7 +386,8 @@ link_handshake(Link *link)
         describe(link);
         return 0;
     }
-    result = result == GNUTLS_E_AGAIN ? result : (gnutls_alert_send_appropriate(link->tls, result), result);
+    if (result != GNUTLS_E_AGAIN)
+        gnutls_alert_send_appropriate(link->tls, result);
     return fail(link, result);
 }
 

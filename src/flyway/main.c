@@ -83,7 +83,8 @@ read_arguments(int argc, char **argv, Arguments *arguments)
         } else if (strcmp(argv[i], "--owner") == 0 && value != NULL) {
             guint64 uid = 0;
 
-            arguments->has_owner = g_ascii_string_to_unsigned(value, 10, 0, G_MAXUINT32 - 1, &uid, NULL);
+            arguments->has_owner =
+                g_ascii_string_to_unsigned(value, 10, 0, G_MAXUINT32 - 1, &uid, NULL);
             arguments->owner = (uid_t)uid;
             i++;
         } else if (strcmp(argv[i], "--side") == 0 && value != NULL) {

@@ -4,9 +4,9 @@
  *
  * The codec of the protocol in protocol.h: pure functions on (buffer, length), without I/O, globals
  * or allocation. A const table has for each type the limits of its payload and whether it belongs
- * to a lane; header checks come from it alone, and are made as soon as the eight bytes are there, so
- * that a bad length is refused before anything of its payload is awaited. A frame is decoded only
- * when it is whole: the receiver's buffer always has room for the largest.
+ * to a lane; header checks come from it alone, and are made as soon as the eight bytes are there,
+ * so that a bad length is refused before anything of its payload is awaited. A frame is decoded
+ * only when it is whole: the receiver's buffer always has room for the largest.
  */
 #include "flyway/protocol.h"
 

@@ -20,22 +20,22 @@
  *
  * A protocol error ends the connection. Nothing is negotiated by trying.
  *
- * | frame        | lane | sender      | payload, bytes                                             |
- * |--------------|------|-------------|------------------------------------------------------------|
- * | HELLO        | 0    | source      | FrameHello, 112                                            |
- * | HELLO_REPLY  | 0    | destination | FrameReply, 16 and text of at most 512                     |
- * | LANE_OPEN    | n    | source      | kind u8, 0 u8, 0 u16, window u32                           |
- * | LANE_ACCEPT  | n    | destination | window u32                                                 |
- * | LANE_REFUSE  | n    | destination | text of at most 256                                        |
- * | DATA         | n    | both        | 1 to FRAME_DATA_MAX bytes of the lane                      |
- * | CREDIT       | n    | both        | u32: so many bytes more may be sent                        |
- * | EOF          | n    | both        | none: no more DATA in this direction                       |
- * | CLOSE        | n    | both        | none: the sender neither sends nor takes anything any more |
- * | PROVED       | 0    | source      | u64 sender's monotonic clock, us                           |
- * | REFUSED      | 0    | source      | none                                                       |
- * | PING         | 0    | both        | u64 sender's monotonic clock, us                           |
- * | PONG         | 0    | both        | u64 of the PING, u64 answerer's monotonic clock, us        |
- * | BYE          | 0    | both        | none: the sender ends the session as it was asked to       |
+ * | frame        | lane | sender      | payload, bytes                                            |
+ * |--------------|------|-------------|-----------------------------------------------------------|
+ * | HELLO        | 0    | source      | FrameHello, 112                                           |
+ * | HELLO_REPLY  | 0    | destination | FrameReply, 16 and text of at most 512                    |
+ * | LANE_OPEN    | n    | source      | kind u8, 0 u8, 0 u16, window u32                          |
+ * | LANE_ACCEPT  | n    | destination | window u32                                                |
+ * | LANE_REFUSE  | n    | destination | text of at most 256                                       |
+ * | DATA         | n    | both        | 1 to FRAME_DATA_MAX bytes of the lane                     |
+ * | CREDIT       | n    | both        | u32: so many bytes more may be sent                       |
+ * | EOF          | n    | both        | none: no more DATA in this direction                      |
+ * | CLOSE        | n    | both        | none: the sender neither sends nor takes any more         |
+ * | PROVED       | 0    | source      | u64 sender's monotonic clock, us                          |
+ * | REFUSED      | 0    | source      | none                                                      |
+ * | PING         | 0    | both        | u64 sender's monotonic clock, us                          |
+ * | PONG         | 0    | both        | u64 of the PING, u64 answerer's monotonic clock, us       |
+ * | BYE          | 0    | both        | none: the sender ends the session as it was asked to      |
  *
  * HELLO is the first frame of a connection and HELLO_REPLY the answer; no other frame comes before
  * them, and neither comes again. The ticket is good for one HELLO that is accepted. A reply whose
@@ -56,7 +56,8 @@
  */
 #define FLYWAY_MAJOR 1 /* another one is refused */
 #define FLYWAY_MINOR 0 /* the lower of both is spoken */
-#define FLYWAY_ABILITIES G_GUINT64_CONSTANT(0) /* bits; none is defined in 1.0. Those of both are used */
+/** A bit each; those of both sides are used. None is defined in 1.0. */
+#define FLYWAY_ABILITIES G_GUINT64_CONSTANT(0)
 
 #define FLYWAY_LANES 16
 #define FLYWAY_HELLO_US (10 * G_USEC_PER_SEC) /* from TCP connection to HELLO's acceptance */
@@ -120,10 +121,10 @@ typedef struct {
 #define FRAME_HELLO_SIZE 112
 
 typedef struct {
-    guint16 major, minor;           /* offset 0, 2: that are spoken from now on */
-    FlywayCode code;                /* 4: u16, then a 0 u16 */
-    guint64 abilities;              /* 8: those of both */
-    char text[FRAME_TEXT_MAX + 1];  /* 16: why not; empty where FLYWAY_OK */
+    guint16 major, minor;          /* offset 0, 2: that are spoken from now on */
+    FlywayCode code;               /* 4: u16, then a 0 u16 */
+    guint64 abilities;             /* 8: those of both */
+    char text[FRAME_TEXT_MAX + 1]; /* 16: why not; empty where FLYWAY_OK */
 } FrameReply;
 #define FRAME_REPLY_SIZE 16
 
@@ -137,17 +138,17 @@ typedef struct {
         struct {
             LaneKind kind;
             guint32 window;
-        } open;                                /* LANE_OPEN */
-        guint32 window;                        /* LANE_ACCEPT */
-        char text[FRAME_REFUSE_TEXT_MAX + 1];  /* LANE_REFUSE */
+        } open;                               /* LANE_OPEN */
+        guint32 window;                       /* LANE_ACCEPT */
+        char text[FRAME_REFUSE_TEXT_MAX + 1]; /* LANE_REFUSE */
         struct {
-            const guint8 *bytes;               /* in the decoded buffer */
+            const guint8 *bytes; /* in the decoded buffer */
             gsize length;
-        } data;                                /* DATA */
-        guint32 credit;                        /* CREDIT */
+        } data;         /* DATA */
+        guint32 credit; /* CREDIT */
         struct {
-            guint64 sent_us, answered_us;      /* PROVED and PING have only the first */
-        } clock;                               /* PROVED, PING, PONG */
+            guint64 sent_us, answered_us; /* PROVED and PING have only the first */
+        } clock;                          /* PROVED, PING, PONG */
     };
 } Frame;
 

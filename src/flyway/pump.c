@@ -33,9 +33,9 @@
 typedef struct {
     int listener, signals;
     uid_t owner;
-    int controller;       /* -1 = none */
-    gint64 alone_us;      /* since when there is no controller, or a lane was in use */
-    gboolean ending;      /* told to end */
+    int controller;  /* -1 = none */
+    gint64 alone_us; /* since when there is no controller, or a lane was in use */
+    gboolean ending; /* told to end */
     gboolean send_blocked;
     Session session;
 } Pump;

@@ -22,7 +22,8 @@
 /* Both end a migration the same way; libvirt since 1.1.0 uses the second. */
 static const guint32 finish_procedures[] = { 217 /* Finish3 */, 306 /* Finish3Params */ };
 
-/* A reply with descriptors (5) can't cross hosts: libvirt would wait for them, so it proves nothing. */
+/* A reply with descriptors (5) can't cross hosts: libvirt would wait for them, so it proves
+ * nothing. */
 enum { TYPE_CALL = 0, TYPE_REPLY = 1, TYPE_CALL_WITH_FDS = 4 };
 enum { STATUS_OK = 0 };
 

@@ -26,9 +26,9 @@ typedef struct {
 } RpcEvent;
 
 typedef struct {
-    guint64 offset;                 /* bytes seen */
-    guint64 body_left;              /* of the present message, after its header */
-    gsize have;                     /* bytes of header[] */
+    guint64 offset;    /* bytes seen */
+    guint64 body_left; /* of the present message, after its header */
+    gsize have;        /* bytes of header[] */
     guint8 header[RPC_HEADER_SIZE];
     gboolean broken;
 } RpcParser; /* zeroed = at the start */

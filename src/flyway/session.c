@@ -7,11 +7,11 @@
  * listeners that godwitd passed, and opens a lane for each; the destination asks godwitd for a
  * socket to its libvirt, or its QEMU, for each lane. It ends by session_leave on either side: lanes
  * give what they hold to their sockets, then BYE; or it fails, at both ends at about the same time:
- * connection lost, peer silent for FLYWAY_SILENCE_US, protocol broken. Then all lanes close at once,
- * and the fault stays to be asked for. Nothing is resumed in this version.
+ * connection lost, peer silent for FLYWAY_SILENCE_US, protocol broken. Then all lanes close at
+ * once, and the fault stays to be asked for. Nothing is resumed in this version.
  *
- * Everything runs in rounds of one thread: session_poll says what to wait for, session_wake_us until
- * when, session_run does what can be done without waiting: hellos, frames in, bytes to local
+ * Everything runs in rounds of one thread: session_poll says what to wait for, session_wake_us
+ * until when, session_run does what can be done without waiting: hellos, frames in, bytes to local
  * sockets, bytes of local sockets out. `changed` tells the caller that godwitd should hear.
  *
  * The destination may be given several connections before the right one has come, and afterwards:
@@ -270,8 +270,8 @@ session_clock(const Session *session, gint64 *offset_us, gint64 *uncertainty_us)
 {
     if (session->n_samples == 0)
         return FALSE;
-    *offset_us = clock_offset_us(session->samples, MIN(session->n_samples, SESSION_SAMPLES),
-                                 uncertainty_us);
+    *offset_us =
+        clock_offset_us(session->samples, MIN(session->n_samples, SESSION_SAMPLES), uncertainty_us);
     return TRUE;
 }
 
@@ -315,8 +315,8 @@ session_poll(Session *session, struct pollfd *entries, gsize room)
 
         hello->poll_index = -1;
         if (hello->link != NULL)
-            hello->poll_index = add(entries, &n, (struct pollfd){ link_fd(hello->link),
-                                                                  link_events(hello->link), 0 });
+            hello->poll_index = add(
+                entries, &n, (struct pollfd){ link_fd(hello->link), link_events(hello->link), 0 });
     }
     for (guint i = 0; i < G_N_ELEMENTS(session->listeners); i++) {
         session->listener_index[i] = -1;

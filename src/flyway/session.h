@@ -11,7 +11,8 @@
  */
 typedef enum {
     SESSION_STARTING, /* nothing known yet. Leaves by session_start */
-    SESSION_READY,    /* source: wants a connection; destination: awaits the right hello. By it, or FAILED */
+    SESSION_READY,    /* source: wants a connection; destination: awaits the right hello. By it, or
+                         FAILED */
     SESSION_OPEN,     /* lanes open and carry. By session_leave, the peer's BYE, or FAILED */
     SESSION_LEAVING,  /* lanes are emptied, then BYE. By that, or its deadline */
     SESSION_FAILED,   /* final: fault. Only Finish's reply may be watched yet */
@@ -41,11 +42,11 @@ typedef struct {
 
     Link *link; /* OPEN and LEAVING; NULL once lost */
     Hello hellos[SESSION_HELLOS];
-    guint n_hellos; /* begun so far */
+    guint n_hellos;           /* begun so far */
     Lane lanes[FLYWAY_LANES]; /* lane n at n - 1 */
     guint next_lane;          /* whose turn it is among the streams */
     Finish finish;
-    FinishState finish_known; /* what was told to the peer and upwards */
+    FinishState finish_known;          /* what was told to the peer and upwards */
     int link_index, listener_index[2]; /* in the round's pollfds */
 
     guint32 wants;           /* questions to godwitd so far */
@@ -54,10 +55,10 @@ typedef struct {
     gboolean changed;        /* something that godwitd has to hear: the reader clears it */
 
     guint due;
-    guint64 pong_of_us;      /* clock of the PING to be answered */
+    guint64 pong_of_us; /* clock of the PING to be answered */
     gint64 heard_us, pinged_us, leave_by_us;
     ClockSample samples[SESSION_SAMPLES];
-    guint n_samples;         /* so far */
+    guint n_samples; /* so far */
 
     guint64 wire_bytes_before; /* of connections that ended */
     guint64 rpc_bytes, stream_bytes;
@@ -66,7 +67,7 @@ typedef struct {
 
 typedef struct {
     HelloTerms terms;
-    const Identity *identity;        /* not kept */
+    const Identity *identity;          /* not kept */
     int rpc_listener, stream_listener; /* taken; -1 at the destination */
 } SessionConfig;
 
@@ -81,7 +82,8 @@ void session_clear(Session *session);
 
 /** What godwitd is asked for at present; returns how many (at most FLYWAY_LANES + 1). */
 gsize session_wants(const Session *session, SessionWant out[FLYWAY_LANES + 1]);
-/** Take fd. An answer to a question that is no more is dropped. The destination isn't asked for connections. */
+/** Take fd. An answer to a question that is no more is dropped. The destination isn't asked for
+ * connections. */
 void session_give_connection(Session *session, guint32 want, int fd);
 void session_give_lane(Session *session, guint32 want, int fd);
 void session_refuse_lane(Session *session, guint32 want, const char *why);
@@ -100,7 +102,7 @@ gint64 session_wake_us(const Session *session, gint64 now_us);
 void session_run(Session *session, const struct pollfd *entries);
 enum { SESSION_POLL_MAX = 1 + 2 + SESSION_HELLOS + FLYWAY_LANES };
 
-/* ---- traffic.c: frames between the session and its link --------------------------------------- */
+/* ---- traffic.c: frames between the session and its link -------------------------------------- */
 
 /** Receives and acts on frames as far as there are. FALSE with fault: the session can't go on. */
 gboolean traffic_receive(Session *session, gint64 now_us, Fault *fault);

@@ -3,8 +3,8 @@
  * Theory of operation
  *
  * fork and exec with everything prepared before the fork, since godwitd has threads: between fork
- * and exec only async-signal-safe calls are made, on data laid out before. What fails in the child is told
- * through a pipe that closes by itself when exec succeeds.
+ * and exec only async-signal-safe calls are made, on data laid out before. What fails in the child
+ * is told through a pipe that closes by itself when exec succeeds.
  */
 #include "flyway/spawn.h"
 
@@ -170,7 +170,7 @@ int
 spawn_worker(const SpawnConfig *config, pid_t *pid, GError **error)
 {
     char owner[16];
-    const char *const argv[] = { "godwit-flyway", "--control", "--owner", owner,
+    const char *const argv[] = { "godwit-flyway", "--control",  "--owner", owner,
                                  "--side",        config->side, NULL };
     const char *const envp[] = { "LANG=C.UTF-8", "PATH=/usr/bin:/bin", NULL };
     Child child = { .argv = (char **)argv, .envp = (char **)envp };
@@ -188,8 +188,8 @@ spawn_worker(const SpawnConfig *config, pid_t *pid, GError **error)
     }
     control_fd = fcntl(config->control_fd, F_DUPFD_CLOEXEC, FIRST_OWN_FD);
     if (control_fd < 0) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
-                    "Can't pass the control socket: %s", g_strerror(errno));
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "Can't pass the control socket: %s",
+                    g_strerror(errno));
         return -1;
     }
     child.program_fd = program_fd;

@@ -6,10 +6,11 @@
 
 /** How a worker's process is started. */
 typedef struct {
-    const char *program;   /* absolute path; executed by descriptor, so its folders needn't be readable for user */
-    const char *user;      /* NULL: as whom we are, if that isn't root */
-    const char *side;      /* for lists of processes */
-    int control_fd;        /* listening control socket; becomes descriptor 3; not taken */
+    const char *program; /* absolute path; executed by descriptor, so its folders needn't be
+                            readable for user */
+    const char *user;    /* NULL: as whom we are, if that isn't root */
+    const char *side;    /* for lists of processes */
+    int control_fd;      /* listening control socket; becomes descriptor 3; not taken */
 } SpawnConfig;
 
 /**

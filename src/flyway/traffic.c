@@ -2,11 +2,11 @@
 /*
  * Theory of operation
  *
- * Frames of an open session. Nothing is queued: what has to be said is a bit in `due` of the session
- * or a lane, and becomes a frame when the link's tx is empty. So a peer that asks faster than it
- * reads costs nothing. In a round, tx is filled in the order: proof, pongs, pings; lanes' small
- * frames; rpc data; streams in turn; and again the small frames that reading has made. The bulk
- * ahead of an rpc message is thus at most one filled tx and what the kernel holds.
+ * Frames of an open session. Nothing is queued: what has to be said is a bit in `due` of the
+ * session or a lane, and becomes a frame when the link's tx is empty. So a peer that asks faster
+ * than it reads costs nothing. In a round, tx is filled in the order: proof, pongs, pings; lanes'
+ * small frames; rpc data; streams in turn; and again the small frames that reading has made. The
+ * bulk ahead of an rpc message is thus at most one filled tx and what the kernel holds.
  *
  * Receiving always goes on, since each lane has a ring as large as its window. Which side may send
  * which frame is checked here, all else by the lane, or below.
@@ -17,7 +17,7 @@
 
 #define RECEIVES_PER_ROUND 8 /* TLS records, before their bytes are delivered */
 #define SENDS_PER_ROUND 8
-#define LEAST_DATA 4096      /* less room than that isn't worth a read */
+#define LEAST_DATA 4096 /* less room than that isn't worth a read */
 #define FROM_SOURCE (1 << FLYWAY_SOURCE)
 #define FROM_DESTINATION (1 << FLYWAY_DESTINATION)
 
@@ -46,8 +46,7 @@ static gboolean
 got_open(Session *session, const Frame *frame, Fault *fault)
 {
     Lane *lane = &session->lanes[frame->lane - 1];
-    guint64 *carried =
-        frame->open.kind == LANE_RPC ? &session->rpc_bytes : &session->stream_bytes;
+    guint64 *carried = frame->open.kind == LANE_RPC ? &session->rpc_bytes : &session->stream_bytes;
 
     if (!lane_asked(lane, frame->open.kind, frame->open.window, carried, fault))
         return FALSE;
@@ -246,8 +245,8 @@ put_data(Session *session, Lane *lane, Fault *fault)
     if (room < small_frames + FRAME_HEADER_SIZE + LEAST_DATA)
         return FALSE;
     frame.data.bytes = payload;
-    frame.data.length = lane_read(lane, payload, room - small_frames - FRAME_HEADER_SIZE,
-                                  &session->finish, fault);
+    frame.data.length =
+        lane_read(lane, payload, room - small_frames - FRAME_HEADER_SIZE, &session->finish, fault);
     if (frame.data.length == 0)
         return FALSE;
     link_tx_add(session->link, frame_encode(&frame, out, room));

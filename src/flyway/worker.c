@@ -3,8 +3,8 @@
  * Theory of operation
  *
  * godwitd's end of a worker. The control socket is made here and passed on listening; godwitd then
- * connects to it like any later one. Every report holds the worker's whole state, so all there is to
- * do is to compare it with what was known: questions not seen before become WANT events, a proof
+ * connects to it like any later one. Every report holds the worker's whole state, so all there is
+ * to do is to compare it with what was known: questions not seen before become WANT events, a proof
  * becomes PROVED, and each report STATE. Answers go to the oldest question of their kind.
  *
  * The process is watched by pidfd, as a child or not. Its end is told once, as GONE, after what it
@@ -51,7 +51,7 @@ struct Worker {
     gpointer data;
     gboolean is_child;
 
-    guint inside;   /* callbacks and their callers on the stack */
+    guint inside; /* callbacks and their callers on the stack */
     gboolean freed, gone, killed, proof_told;
     int control, pidfd;
     GSource *control_source, *pid_source, *later_source;
@@ -71,7 +71,8 @@ worker_new(WorkerSide side, const char *folder, GMainContext *context, WorkerFun
 
     worker->side = side;
     worker->folder = g_strdup(folder);
-    worker->context = context != NULL ? g_main_context_ref(context) : g_main_context_ref_thread_default();
+    worker->context =
+        context != NULL ? g_main_context_ref(context) : g_main_context_ref_thread_default();
     worker->func = func;
     worker->data = data;
     worker->control = -1;
@@ -145,7 +146,8 @@ worker_free(Worker *worker)
         GSource *reaper = g_unix_fd_source_new(fd_steal(&worker->pidfd), G_IO_IN);
 
         g_source_set_callback(reaper, G_SOURCE_FUNC(reap_orphan), NULL, NULL);
-        g_source_attach(reaper, NULL); /* our context may end with a migration's thread: the main loop doesn't */
+        /* Our context may end with a migration's thread; the main loop doesn't. */
+        g_source_attach(reaper, NULL);
         g_source_unref(reaper);
     }
     drop_source(&worker->control_source);
@@ -164,8 +166,8 @@ apply_error(WorkerStatus *status, const ControlReport *report)
 {
     g_clear_error(&status->error);
     if (report->error_message != NULL)
-        status->error = g_error_new_literal(GODWIT_ERROR, (int)godwit_error_from_nick(report->error_code),
-                                            report->error_message);
+        status->error = g_error_new_literal(
+            GODWIT_ERROR, (int)godwit_error_from_nick(report->error_code), report->error_message);
 }
 
 static void
@@ -274,13 +276,14 @@ set_unexpected_end(Worker *worker, const siginfo_t *info)
     status->state = WORKER_FAILED;
     g_clear_error(&status->error);
     if (worker->killed)
-        status->error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_CANCELLED,
-                                    "The %s's worker was killed as asked", side_names[worker->side]);
+        status->error =
+            g_error_new(GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "The %s's worker was killed as asked",
+                        side_names[worker->side]);
     else if (info->si_code == CLD_KILLED || info->si_code == CLD_DUMPED)
-        status->error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
-                                    "The %s's worker was ended by signal %d (%s); see the log",
-                                    side_names[worker->side], info->si_status,
-                                    g_strsignal(info->si_status));
+        status->error =
+            g_error_new(GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
+                        "The %s's worker was ended by signal %d (%s); see the log",
+                        side_names[worker->side], info->si_status, g_strsignal(info->si_status));
     else
         status->error = g_error_new(GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
                                     "The %s's worker ended unexpectedly (pid %d, status %d); see "
@@ -401,7 +404,8 @@ static void
 watch_control(Worker *worker)
 {
     worker->control_source = g_unix_fd_source_new(worker->control, G_IO_IN | G_IO_HUP);
-    g_source_set_priority(worker->control_source, G_PRIORITY_HIGH); /* the proof is in the blackout */
+    /* High: the proof is in the blackout. */
+    g_source_set_priority(worker->control_source, G_PRIORITY_HIGH);
     g_source_set_callback(worker->control_source, G_SOURCE_FUNC(control_readable), worker, NULL);
     g_source_attach(worker->control_source, worker->context);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz target once for each file of a corpus folder, as an ordinary test: no libFuzzer needed. */
+/* Runs a fuzz target once for each file of a corpus folder, as an ordinary test: no libFuzzer
+ * needed. */
 #include <glib.h>
 
 int LLVMFuzzerTestOneInput(const guint8 *data, size_t size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The parser of libvirt's RPC: what it sees doesn't depend on how the bytes are cut. The first two bytes
- * choose the pieces.
+ * The parser of libvirt's RPC: what it sees doesn't depend on how the bytes are cut. The first two
+ * bytes choose the pieces.
  */
 #include <stdint.h>
 #include "flyway/finish.h"

@@ -290,7 +290,8 @@ rig_open(void)
 
     rig_start_destination(rig);
     rig_start_source(rig);
-    RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN && rig_state(&rig->destination) == WORKER_OPEN);
+    RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN &&
+              rig_state(&rig->destination) == WORKER_OPEN);
     return rig;
 }
 

@@ -30,12 +30,12 @@ struct Rig {
     char *dir;
     Identity *identities[2];
     char *hosts[2], *id, *vm, *ticket;
-    gint64 expires_s;            /* of the destination's ticket */
+    gint64 expires_s; /* of the destination's ticket */
     gboolean hold_connection, hold_lanes, refuse_lanes;
     RigEnd source, destination, other;
-    int listeners[2];            /* rpc, stream */
-    int tcp[2];                  /* duplicates of the source's and the destination's TCP ends */
-    int peers[2][RIG_PEERS];     /* sockets of the destination's libvirt and QEMU, in order */
+    int listeners[2];        /* rpc, stream */
+    int tcp[2];              /* duplicates of the source's and the destination's TCP ends */
+    int peers[2][RIG_PEERS]; /* sockets of the destination's libvirt and QEMU, in order */
     guint n_peers[2];
     guint tick;
 };

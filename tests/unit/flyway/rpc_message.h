@@ -23,8 +23,13 @@ typedef struct {
 static inline gsize
 rpc_append(GByteArray *out, const RpcMessage *message)
 {
-    guint32 words[7] = { (guint32)(28 + message->body), message->program, 1, message->procedure,
-                         message->type, message->serial, message->status };
+    guint32 words[7] = { (guint32)(28 + message->body),
+                         message->program,
+                         1,
+                         message->procedure,
+                         message->type,
+                         message->serial,
+                         message->status };
 
     for (gsize i = 0; i < 7; i++) {
         guint32 word = GUINT32_TO_BE(words[i]);

@@ -16,7 +16,7 @@ typedef struct {
     int fd;
     gsize length;
     guint32 seed;
-    gboolean rpc;     /* framed as libvirt's */
+    gboolean rpc; /* framed as libvirt's */
     GChecksum *sum;
     GThread *thread;
 } Flow;
@@ -27,8 +27,10 @@ next_piece(Flow *flow, GRand *random)
     GByteArray *piece = g_byte_array_new();
 
     if (flow->rpc) {
-        RpcMessage message = { RPC_REMOTE, 100, RPC_CALL, g_rand_int(random), RPC_OK,
-                               (gsize)g_rand_int_range(random, 0, 40000) };
+        RpcMessage message = {
+            RPC_REMOTE,         100,    RPC_CALL,
+            g_rand_int(random), RPC_OK, (gsize)g_rand_int_range(random, 0, 40000)
+        };
 
         rpc_append(piece, &message);
     } else {
@@ -356,11 +358,18 @@ expect_no_start(Rig *rig, const char *program, const char *user, GodwitError cod
 {
     g_autoptr(GError) error = NULL;
     guint seen[WORKER_EVENT_GONE + 1];
-    WorkerConfig config = { .side = WORKER_DESTINATION, .program = program, .user = user,
-                            .folder = rig->dir, .id = rig->id, .vm_uuid = rig->vm,
-                            .self_uuid = rig->hosts[1], .peer_uuid = rig->hosts[0],
-                            .ticket = rig->ticket, .ticket_expires_s = 60,
-                            .identity = rig->identities[1], .rpc_listener = -1,
+    WorkerConfig config = { .side = WORKER_DESTINATION,
+                            .program = program,
+                            .user = user,
+                            .folder = rig->dir,
+                            .id = rig->id,
+                            .vm_uuid = rig->vm,
+                            .self_uuid = rig->hosts[1],
+                            .peer_uuid = rig->hosts[0],
+                            .ticket = rig->ticket,
+                            .ticket_expires_s = 60,
+                            .identity = rig->identities[1],
+                            .rpc_listener = -1,
                             .stream_listener = -1 };
 
     g_assert_null(worker_start(&config, NULL, note_event, seen, &error));

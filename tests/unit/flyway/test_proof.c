@@ -29,9 +29,12 @@ scene_called(void)
     guint8 bytes[BODY + 28];
 
     rpc_append(prepare, &(RpcMessage){ RPC_REMOTE, RPC_PREPARE3, RPC_CALL, 4, RPC_OK, BODY });
-    rpc_append(scene.call, &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_CALL, 5, RPC_OK, BODY });
-    rpc_append(scene.good, &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 5, RPC_OK, BODY });
-    rpc_append(scene.bad, &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 5, RPC_ERROR, BODY });
+    rpc_append(scene.call,
+               &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_CALL, 5, RPC_OK, BODY });
+    rpc_append(scene.good,
+               &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 5, RPC_OK, BODY });
+    rpc_append(scene.bad,
+               &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 5, RPC_ERROR, BODY });
     rig_lane(scene.rig, RIG_RPC, scene.libvirt);
     rig_write(scene.libvirt[0], prepare->data, prepare->len);
     rig_read(scene.libvirt[1], bytes, prepare->len);
@@ -177,7 +180,8 @@ test_closed_half_read(void)
     scene_end(&scene);
 }
 
-/* Read and closed in one go: it may be too late to see it, but nobody may say that it was refused. */
+/* Read and closed in one go: it may be too late to see it, but nobody may say that it was refused.
+ */
 static void
 test_closed_after_reading(void)
 {

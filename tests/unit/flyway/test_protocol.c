@@ -13,23 +13,27 @@ samples(Frame *frames)
     gsize n = 0;
 
     frames[n] = (Frame){ .type = FRAME_HELLO };
-    frames[n].hello = (FrameHello){ .major = 1, .minor = 7, .side = FLYWAY_DESTINATION,
-                                    .abilities = 0x0102030405060708 };
+    frames[n].hello = (FrameHello){
+        .major = 1, .minor = 7, .side = FLYWAY_DESTINATION, .abilities = 0x0102030405060708
+    };
     memset(frames[n].hello.id, 1, 16);
     memset(frames[n].hello.vm, 2, 16);
     memset(frames[n].hello.self, 3, 16);
     memset(frames[n].hello.peer, 4, 16);
     memset(frames[n++].hello.ticket, 5, 32);
     frames[n] = (Frame){ .type = FRAME_HELLO_REPLY };
-    frames[n].reply = (FrameReply){ .major = 1, .code = FLYWAY_EXPIRED, .abilities = 3,
-                                    .text = "zu alt für heute" };
+    frames[n].reply = (FrameReply){
+        .major = 1, .code = FLYWAY_EXPIRED, .abilities = 3, .text = "zu alt für heute"
+    };
     n++;
     frames[n++] = (Frame){ .type = FRAME_HELLO_REPLY, .reply = { .major = 1 } };
-    frames[n++] = (Frame){ .type = FRAME_LANE_OPEN, .lane = 1,
+    frames[n++] = (Frame){ .type = FRAME_LANE_OPEN,
+                           .lane = 1,
                            .open = { .kind = LANE_STREAM, .window = 1024 } };
     frames[n++] = (Frame){ .type = FRAME_LANE_ACCEPT, .lane = 16, .window = FRAME_WINDOW_MAX };
     frames[n++] = (Frame){ .type = FRAME_LANE_REFUSE, .lane = 2, .text = "no such socket" };
-    frames[n++] = (Frame){ .type = FRAME_DATA, .lane = 3,
+    frames[n++] = (Frame){ .type = FRAME_DATA,
+                           .lane = 3,
                            .data = { (const guint8 *)payload, sizeof payload } };
     frames[n++] = (Frame){ .type = FRAME_CREDIT, .lane = 3, .credit = 77 };
     frames[n++] = (Frame){ .type = FRAME_EOF, .lane = 3 };

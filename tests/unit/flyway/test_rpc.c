@@ -7,8 +7,8 @@
 
 /* The source's half of a migration as libvirt 9.0 writes it: what matters among what doesn't. */
 static const RpcMessage calls[] = {
-    { RPC_REMOTE, 66, RPC_CALL, 0, RPC_OK, 0 },     /* auth list */
-    { RPC_REMOTE, 1, RPC_CALL, 1, RPC_OK, 20 },     /* open */
+    { RPC_REMOTE, 66, RPC_CALL, 0, RPC_OK, 0 }, /* auth list */
+    { RPC_REMOTE, 1, RPC_CALL, 1, RPC_OK, 20 }, /* open */
     { RPC_KEEPALIVE, 1, RPC_MESSAGE, 0, RPC_OK, 0 },
     { RPC_REMOTE, RPC_PREPARE3, RPC_CALL, 4, RPC_OK, 9000 },
     { RPC_REMOTE, 306, RPC_STREAM, 4, RPC_CONTINUE, 100 }, /* a stream packet isn't a call */
@@ -95,8 +95,8 @@ test_equal_pieces(void)
         Seen seen = { 0 };
 
         for (gsize at = 0; at < bytes->len; at += piece)
-            g_assert_cmpint(
-                feed(&parser, bytes->data + at, MIN(piece, bytes->len - at), &seen), ==, 0);
+            g_assert_cmpint(feed(&parser, bytes->data + at, MIN(piece, bytes->len - at), &seen), ==,
+                            0);
         assert_found(&seen, end);
         g_assert_cmpuint(parser.offset, ==, bytes->len);
     }
@@ -131,8 +131,13 @@ test_lengths(void)
         guint32 length;
         gboolean good;
     } rows[] = {
-        { 0, FALSE }, { 4, FALSE }, { 27, FALSE }, { 28, TRUE },
-        { RPC_MESSAGE_MAX, TRUE }, { RPC_MESSAGE_MAX + 1, FALSE }, { G_MAXUINT32, FALSE },
+        { 0, FALSE },
+        { 4, FALSE },
+        { 27, FALSE },
+        { 28, TRUE },
+        { RPC_MESSAGE_MAX, TRUE },
+        { RPC_MESSAGE_MAX + 1, FALSE },
+        { G_MAXUINT32, FALSE },
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -165,7 +170,8 @@ test_random(void)
     }
 }
 
-/* ---- the state machine of Finish -------------------------------------------------------------- */
+/* ---- the state machine of Finish --------------------------------------------------------------
+ */
 
 static const RpcEvent call = { RPC_FINISH_CALL, RPC_FINISH3_PARAMS, 5, 100 };
 static const RpcEvent good = { RPC_FINISH_GOOD, RPC_FINISH3_PARAMS, 5, 300 };
@@ -196,11 +202,11 @@ test_finish_proof(void)
         FinishSocket seen;
         FinishState expected;
     } rows[] = {
-        { { 1, FALSE, FALSE }, FINISH_HANDED },    /* not read yet */
-        { { 0, FALSE, FALSE }, FINISH_PROVED },    /* read, and still open */
-        { { 0, TRUE, FALSE }, FINISH_UNSETTLED },  /* 0 may only be because it was closed */
+        { { 1, FALSE, FALSE }, FINISH_HANDED },   /* not read yet */
+        { { 0, FALSE, FALSE }, FINISH_PROVED },   /* read, and still open */
+        { { 0, TRUE, FALSE }, FINISH_UNSETTLED }, /* 0 may only be because it was closed */
         { { 1, TRUE, FALSE }, FINISH_UNSETTLED },
-        { { 0, TRUE, TRUE }, FINISH_REFUSED },     /* closed without reading */
+        { { 0, TRUE, TRUE }, FINISH_REFUSED }, /* closed without reading */
         { { 1, TRUE, TRUE }, FINISH_REFUSED },
     };
 

@@ -52,7 +52,8 @@ turned_away(const RigOther *other, GodwitError code, const char *part)
     assert_failed(&rig->other, code, part);
     g_assert_cmpint(rig_refresh(&rig->destination)->state, ==, WORKER_READY);
     rig_start_source(rig);
-    RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN && rig_state(&rig->destination) == WORKER_OPEN);
+    RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN &&
+              rig_state(&rig->destination) == WORKER_OPEN);
 }
 
 static void
@@ -105,7 +106,8 @@ test_foreign_certificate(void)
         worker_give_connection(rig->destination.worker, silent[1]);
     }
     rig_start_source(rig);
-    RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN && rig_state(&rig->destination) == WORKER_OPEN);
+    RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN &&
+              rig_state(&rig->destination) == WORKER_OPEN);
     close(garbage[0]);
 }
 
@@ -230,6 +232,7 @@ test_garbage_on_connection(void)
 static void
 test_silence(void)
 {
+    g_autoptr(Rig) idle = rig_open(); /* quiet, but not dead: pings keep it */
     g_autoptr(Rig) rig = rig_open();
     int pid = worker_status(rig->destination.worker)->pid;
     gint64 since_us = g_get_monotonic_time();
@@ -240,6 +243,9 @@ test_silence(void)
     g_assert_cmpint(g_get_monotonic_time() - since_us, >, 14 * G_USEC_PER_SEC);
     kill(pid, SIGCONT);
     RIG_UNTIL(rig_state(&rig->destination) == WORKER_FAILED);
+    RIG_UNTIL(g_get_monotonic_time() - since_us > 21 * G_USEC_PER_SEC);
+    g_assert_cmpint(rig_refresh(&idle->source)->state, ==, WORKER_OPEN);
+    g_assert_cmpint(rig_refresh(&idle->destination)->state, ==, WORKER_OPEN);
 }
 
 static void

@@ -452,7 +452,7 @@ add_pass(Source *source, gint64 number)
     MigrationPass *pass;
     gint64 limit;
 
-    if (!source->vm || !source->motion->config.hv->ops->job(source->motion->config.hv, source->request->vm_uuid, &job, NULL) ||
+    if (!source->vm || source->suspended_us || !source->motion->config.hv->ops->job(source->motion->config.hv, source->request->vm_uuid, &job, NULL) ||
         !job.active)
         return;
     limit = source->controller.limit_ms;

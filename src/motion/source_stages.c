@@ -344,7 +344,8 @@ on_progress(gpointer data)
 
     if (source->worker)
         worker_refresh(source->worker);
-    if (hv->ops->job(hv, source->request->vm_uuid, &job, NULL) && job.active) {
+    /* Not in the switch: libvirt holds the domain then, and would hold us for a second. */
+    if (!source->suspended_us && hv->ops->job(hv, source->request->vm_uuid, &job, NULL) && job.active) {
         set_progress(source, &job);
         /* Tried again until libvirt's job has ended: it can't be aborted in each of its phases. */
         if (g_atomic_int_get(&source->cancel))

@@ -4,6 +4,7 @@
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #define PATIENCE_S 30
 #define TICK_MS 10
@@ -82,6 +83,13 @@ take_token(Rig *rig)
     rig->token = g_strchomp(g_strdup(text + strlen("admin token: ")));
 }
 
+/* In the child: it doesn't outlive a test that fails. */
+static void
+die_with_parent(gpointer unused)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 void
 rig_start(Rig *rig)
 {
@@ -96,6 +104,7 @@ rig_start(Rig *rig)
     log = file_of(rig, "log");
     g_subprocess_launcher_set_stdout_file_path(launcher, out);
     g_subprocess_launcher_set_stderr_file_path(launcher, log);
+    g_subprocess_launcher_set_child_setup(launcher, die_with_parent, NULL, NULL);
     rig->process = g_subprocess_launcher_spawn(launcher, &error, g_getenv("GODWIT_MANAGER"),
                                                "--config", rig->config, NULL);
     g_assert_no_error(error);

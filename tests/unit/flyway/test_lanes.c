@@ -249,8 +249,11 @@ test_more_than_all_lanes(void)
     /* The others' turn comes when one has ended. */
     rig->n_peers[RIG_STREAM] = 15;
     close(rig->peers[RIG_STREAM][15]);
-    for (gsize i = 0; i < G_N_ELEMENTS(fds); i++)
-        rig_write(fds[i], &byte, 1);
+    for (gsize i = 0; i < G_N_ELEMENTS(fds); i++) {
+        /* The ended one's may be closed by now. */
+        if (send(fds[i], &byte, 1, MSG_NOSIGNAL) < 0)
+            g_assert_true(errno == EPIPE || errno == ECONNRESET);
+    }
     RIG_UNTIL(rig->n_peers[RIG_STREAM] == 16);
     rig_read(rig->peers[RIG_STREAM][15], &byte, 1);
     for (gsize i = 0; i < G_N_ELEMENTS(fds); i++)

@@ -218,7 +218,6 @@ run_member(const Run *run, const char *path)
     g_autoptr(JsonNode) node = run_json(run);
     g_auto(GStrv) names = g_strsplit(path, ".", -1);
     JsonNode *at = node;
-    g_autofree char *text = NULL;
 
     for (char **name = names; *name && at; name++) {
         guint index = (guint)g_ascii_strtoull(*name, NULL, 10);

@@ -411,7 +411,6 @@ test_events(FakeManager *fake)
 {
     Running *running;
     g_autoptr(Run) run = NULL, json = NULL, bad = godwit(fake, "events --count none");
-    g_auto(GStrv) lines = NULL;
 
     assert_status(bad, 2);
     fake_manager_greet(fake, "vm-removed", "{'uuid': 'abc'}");

@@ -51,6 +51,7 @@ portal_reachable(const char *host)
     g_autoptr(GSocketClient) client = g_socket_client_new();
     g_autoptr(GSocketConnection) connection = NULL;
 
+    g_socket_client_set_enable_proxy(client, FALSE);
     g_socket_client_set_timeout(client, PORTAL_SECONDS);
     connection = g_socket_client_connect_to_host(client, host, 3260, NULL, NULL);
     return connection != NULL;

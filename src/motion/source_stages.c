@@ -205,6 +205,7 @@ connect_one(Source *source, const char *address, GError **error)
     guint8 preamble[FLYWAY_PREAMBLE_SIZE];
     GSocket *socket;
 
+    g_socket_client_set_enable_proxy(client, FALSE);
     g_socket_client_set_timeout(client, CONNECT_SECONDS);
     connection = g_socket_client_connect_to_host(client, v6 ? v6 : address, (guint16)source->reservation->port,
                                                  source->leaving, error);

@@ -119,6 +119,18 @@ drop_controller(Pump *pump)
     pump->alone_us = clock_monotonic_us();
 }
 
+static gboolean take_request(Pump *pump);
+
+/* The controller has gone. What it said before counts: "end" may be the last word of one that
+ * didn't wait for our reports. */
+static void
+hang_up(Pump *pump)
+{
+    while (pump->controller >= 0 && take_request(pump))
+        ;
+    drop_controller(pump);
+}
+
 static void
 send_report(Pump *pump)
 {
@@ -135,7 +147,7 @@ send_report(Pump *pump)
     if (result == 0)
         pump->session.changed = FALSE;
     else if (result != -EAGAIN)
-        drop_controller(pump);
+        hang_up(pump);
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -243,6 +255,8 @@ take_request(Pump *pump)
 
     if (length == -EAGAIN)
         return FALSE;
+    if (length == -ECONNRESET) /* told once, before what was sent is read: reports of ours weren't */
+        return TRUE;
     if (length <= 0 && length != -EMSGSIZE) {
         drop_controller(pump);
         return FALSE;
@@ -274,9 +288,7 @@ accept_controller(Pump *pump)
         g_warning("User %u may not control this worker", (unsigned)who.uid);
         return;
     }
-    while (pump->controller >= 0 && take_request(pump)) /* what the older one has said counts */
-        ;
-    drop_controller(pump);
+    hang_up(pump);
     pump->controller = fd_steal(&fd);
     pump->session.changed = TRUE;
 }

@@ -2,8 +2,10 @@
 /* Two real workers: what lanes carry, and what godwitd sees of it. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include "base/error.h"
 #include "base/fd.h"
@@ -346,6 +348,26 @@ test_newest_controller_wins(void)
     worker_free(again);
 }
 
+/* A controller that leaves with a report unread: what it said last is heard all the same. */
+static void
+test_end_is_heard(void)
+{
+    g_autoptr(Rig) rig = rig_open();
+    static const char end[] = "{\"action\":\"end\"}";
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct pollfd report = { .events = POLLIN };
+    int pid = worker_status(rig->source.worker)->pid;
+
+    g_snprintf(address.sun_path, sizeof address.sun_path, "%s/a/source.control", rig->dir);
+    report.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    g_assert_no_errno(connect(report.fd, (struct sockaddr *)&address, sizeof address));
+    g_assert_cmpint(poll(&report, 1, 20000), ==, 1);
+    g_assert_cmpint(send(report.fd, end, strlen(end), 0), ==, (int)strlen(end));
+    close(report.fd);
+    RIG_UNTIL(kill(pid, 0) < 0);
+    RIG_UNTIL(rig_state(&rig->destination) == WORKER_ENDED);
+}
+
 static void
 test_no_worker(void)
 {
@@ -452,6 +474,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/lanes/not-libvirts-rpc", test_not_libvirts_rpc);
     g_test_add_func("/flyway/worker/attach-again", test_attach_again);
     g_test_add_func("/flyway/worker/newest-controller", test_newest_controller_wins);
+    g_test_add_func("/flyway/worker/end-is-heard", test_end_is_heard);
     g_test_add_func("/flyway/worker/no-worker", test_no_worker);
     g_test_add_func("/flyway/worker/no-start", test_no_start);
     g_test_add_func("/flyway/worker/rights", test_rights);

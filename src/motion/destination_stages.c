@@ -178,13 +178,19 @@ worker_over(gpointer self, GError **error)
     return destination->worker_lost || state == WORKER_ENDED || state == WORKER_FAILED;
 }
 
+static gboolean
+worker_gone(gpointer self, GError **error)
+{
+    return ((Destination *)self)->worker_lost;
+}
+
 static void
 end_worker(Destination *destination, guint patience_ms)
 {
     if (destination->worker) {
         worker_end(destination->worker);
         destination->runner.deadline_us = 0;
-        if (!runner_wait(&destination->runner, worker_over, patience_ms, "the flyway worker's end", NULL))
+        if (!runner_wait(&destination->runner, worker_gone, patience_ms, "the flyway worker's end", NULL))
             worker_kill(destination->worker);
         g_clear_pointer(&destination->worker, worker_free);
     }

@@ -28,6 +28,8 @@
 #define STOPPED_ALARM_MS 30000
 #define POLL_FIRST_MS 500
 #define POLL_LAST_MS 30000
+#define SESSION_WORD_MS 200
+#define TELL_SECONDS 10 /* no call begins later; the VM runs, only the task's end waits for it */
 
 typedef enum { FATE_BUSY, FATE_UNKNOWN, FATE_RUNS, FATE_GONE, FATE_HELD } Fate;
 
@@ -110,17 +112,21 @@ is_unknown_there(const GError *error)
 void
 source_tell_runs(Source *source)
 {
-    for (guint i = 0, ms = POLL_FIRST_MS; i < 3 && !source->told_destination; i++, ms = longer(ms)) {
+    gint64 until_us = clock_monotonic_us() + TELL_SECONDS * G_TIME_SPAN_SECOND;
+
+    if (source->told_destination || source->gave_up_telling)
+        return;
+    for (guint ms = POLL_FIRST_MS; clock_monotonic_us() < until_us; ms = longer(ms)) {
         g_autoptr(GError) error = NULL;
         g_autoptr(Incoming) there = ask_destination(source, "runs", &error);
 
         source->told_destination = there || is_unknown_there(error);
-        if (!source->told_destination && !wait_ms(source, ms))
+        if (source->told_destination || !wait_ms(source, ms))
             return;
     }
-    if (!source->told_destination)
-        source_warn(source, g_strdup_printf("%s could not be told that the VM stays here; it asks by itself, and never starts the VM meanwhile",
-                                            source->request->to->name));
+    source->gave_up_telling = TRUE;
+    source_warn(source, g_strdup_printf("%s could not be told that the VM stays here; it asks by itself, and never starts the VM meanwhile",
+                                        source->request->to->name));
 }
 
 /** "gone" until the destination says what it has. NULL where godwitd leaves. */
@@ -237,12 +243,29 @@ wait_for_fate(Source *source, Fate *fate)
 /* ---- outcomes ---- */
 
 static gboolean
+session_failed(gpointer self, GError **error)
+{
+    Source *source = self;
+
+    return !source->worker || worker_status(source->worker)->state == WORKER_FAILED;
+}
+
+static gboolean
 stays(Source *source, GError **error)
 {
+    g_autoptr(GError) cause = NULL;
+    gboolean session_lost;
+
+    /* Asked before the destination ends its side, which ends the session too; and libvirt, which sees
+     * no more of a lost session than a closed socket, may have been quicker to tell. */
+    runner_wait(&source->runner, session_failed, SESSION_WORD_MS, "the worker's word", NULL);
+    session_lost = source_worker_failure(source, &cause);
     source_tell_runs(source);
     if (g_atomic_int_get(&source->cancel))
         return !source_cancelled(source, error);
-    if (source->call.error)
+    if (session_lost)
+        g_propagate_error(error, g_steal_pointer(&cause));
+    else if (source->call.error)
         g_propagate_error(error, g_error_copy(source->call.error));
     else
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR,

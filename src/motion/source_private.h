@@ -40,7 +40,8 @@ struct Source {
     gint64 offset_us;     /* added to the destination's clock gives ours */
     gboolean storage_proved; /* see shared.h */
     GError *connection_error; /* no address of the destination could be reached */
-    gboolean clock_known, abort_sent, told_destination, alarmed;
+    gboolean clock_known, abort_sent, told_destination, gave_up_telling, alarmed;
+    gboolean worker_gone; /* its process has ended */
 
     GMutex lock;
     Migration *report;    /* under lock */
@@ -53,6 +54,8 @@ struct Source {
 /* ---- source_stages.c ---- */
 extern const Stage source_stages[];
 extern const gsize source_n_stages;
+/** Sets why the data connection failed, in words that say what to do. FALSE where it didn't. */
+gboolean source_worker_failure(Source *source, GError **error);
 #define SOURCE_STAGE_SWITCH 4 /* index: where a restarted godwitd goes on */
 
 /* ---- source_fate.c ---- */

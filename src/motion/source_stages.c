@@ -164,12 +164,9 @@ run_reserve(gpointer self, GError **error)
 }
 
 static gboolean
-worker_is_over(gpointer self, GError **error)
+worker_is_gone(gpointer self, GError **error)
 {
-    Source *source = self;
-    WorkerState state = worker_status(source->worker)->state;
-
-    return state == WORKER_ENDED || state == WORKER_FAILED;
+    return ((Source *)self)->worker_gone;
 }
 
 static void
@@ -177,7 +174,7 @@ end_worker(Source *source)
 {
     if (source->worker) {
         worker_end(source->worker);
-        if (!runner_wait(&source->runner, worker_is_over, WORKER_END_MS, "the flyway worker's end", NULL))
+        if (!runner_wait(&source->runner, worker_is_gone, WORKER_END_MS, "the flyway worker's end", NULL))
             worker_kill(source->worker);
         g_clear_pointer(&source->worker, worker_free);
     }
@@ -250,14 +247,15 @@ on_worker(Worker *worker, WorkerEvent event, gpointer data)
 
     if (event == WORKER_EVENT_WANT_CONNECTION)
         give_connection(source);
+    else if (event == WORKER_EVENT_GONE)
+        source->worker_gone = TRUE;
     g_mutex_lock(&source->lock);
     source->report->wire_bytes = MAX(source->report->wire_bytes, worker_status(worker)->wire_bytes);
     g_mutex_unlock(&source->lock);
 }
 
-/** Sets the worker's own failure, in words that say what to do. TRUE where it failed. */
-static gboolean
-worker_failure(Source *source, GError **error)
+gboolean
+source_worker_failure(Source *source, GError **error)
 {
     const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
 
@@ -277,7 +275,7 @@ session_open(gpointer self, GError **error)
 {
     Source *source = self;
 
-    if (source_cancelled(source, error) || worker_failure(source, error))
+    if (source_cancelled(source, error) || source_worker_failure(source, error))
         return FALSE;
     if (source->connection_error) {
         g_propagate_error(error, g_error_copy(source->connection_error));

@@ -40,6 +40,19 @@ code_of(const virError *last, virConnectPtr conn)
     return GODWIT_ERROR_HYPERVISOR;
 }
 
+/* What an administrator looks at. An RPC error on a connection that lives is one of libvirt's own
+ * connection to another libvirt: the destination's. */
+static const char *
+hint_of(const virError *last, GodwitError code)
+{
+    if (code == GODWIT_ERROR_UNREACHABLE)
+        return "; look at it with: systemctl status libvirtd (or virtqemud)";
+    if (last && last->domain == VIR_FROM_RPC)
+        return "; libvirt on the other host closed the connection, look at it there with: systemctl "
+               "status libvirtd (or virtqemud)";
+    return "";
+}
+
 /* Takes the saved error. */
 static void
 set_error(GError **error, virErrorPtr last, virConnectPtr conn, const char *tried)
@@ -47,10 +60,7 @@ set_error(GError **error, virErrorPtr last, virConnectPtr conn, const char *trie
     GodwitError code = code_of(last, conn);
 
     g_set_error(error, GODWIT_ERROR, (int)code, "%s: libvirt says: %s%s", tried,
-                last && last->message ? last->message : "nothing",
-                code == GODWIT_ERROR_UNREACHABLE
-                    ? "; look at it with: systemctl status libvirtd (or virtqemud)"
-                    : "");
+                last && last->message ? last->message : "nothing", hint_of(last, code));
     if (last)
         virFreeError(last);
 }

@@ -447,7 +447,7 @@ run_announce(gpointer self, GError **error)
 
     for (char **warning = source->incoming->warnings; warning && *warning; warning++)
         source_warn(source, g_strdup_printf("%s: %s", source->request->to->name, *warning));
-    source_stage_detail(source, g_strdup_printf("%s announced the VM: %" G_GINT64_FORMAT " frames, and QEMU's own",
+    source_stage_detail(source, g_strdup_printf("%s announced the VM (frames sent until then: %" G_GINT64_FORMAT "), as QEMU did",
                                                 source->request->to->name, source->incoming->announced));
     return TRUE;
 }

@@ -3,10 +3,11 @@
 /*
  * Theory of operation
  *
- * One port per interface: a packet socket on the tap that only listens, and the bridge's index, from which
- * frames are sent through one packet socket. Frames sent from the bridge go out on every port, so the uplink's
- * switch learns the MAC; our own bridge learns it from the tap. Bursts follow QEMU's pattern (self-announce,
- * docs/announce): the first frames are easily lost while ports and tables change.
+ * One port per interface: a packet socket on the tap that only listens, and the bridge's index,
+ * from which frames are sent through one packet socket. Frames sent from the bridge go out on every
+ * port, so the uplink's switch learns the MAC; our own bridge learns it from the tap. Bursts follow
+ * QEMU's pattern (self-announce, docs/announce): the first frames are easily lost while ports and
+ * tables change.
  *
  * Listening stops at the first frame heard: a busy VM's traffic is not read on.
  */
@@ -36,8 +37,8 @@ typedef struct {
     Announcer *announcer; /* for the callbacks */
     char *mac;
     guint8 address[6];
-    int bridge_index;  /* 0 = not announced */
-    int listener;      /* -1 = not listened on */
+    int bridge_index; /* 0 = not announced */
+    int listener;     /* -1 = not listened on */
     GSource *heard;
 } Port;
 
@@ -55,8 +56,8 @@ parse_mac(const char *mac, guint8 address[6])
 {
     char rest;
 
-    return mac && sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &address[0], &address[1], &address[2],
-                         &address[3], &address[4], &address[5], &rest) == 6;
+    return mac && sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &address[0], &address[1],
+                         &address[2], &address[3], &address[4], &address[5], &rest) == 6;
 }
 
 gboolean
@@ -66,7 +67,8 @@ announce_rarp_frame(const char *mac, guint8 frame[ANNOUNCE_FRAME_SIZE], GError *
     guint8 address[6];
 
     if (!parse_mac(mac, address)) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "'%s' is not a MAC address", mac ? mac : "");
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "'%s' is not a MAC address",
+                    mac ? mac : "");
         return FALSE;
     }
     memset(frame, 0, ANNOUNCE_FRAME_SIZE);
@@ -135,8 +137,10 @@ add_port(Announcer *announcer, const VmNic *nic, GPtrArray *warnings)
     if (nic->bridge && announcer->sender >= 0)
         port->bridge_index = (int)if_nametoindex(nic->bridge);
     if (port->bridge_index == 0)
-        g_ptr_array_add(warnings, g_strdup_printf("interface %s is not on a bridge of this host: only QEMU announced it",
-                                                  nic->mac));
+        g_ptr_array_add(
+            warnings,
+            g_strdup_printf("interface %s is not on a bridge of this host: only QEMU announced it",
+                            nic->mac));
     if (nic->target)
         port->listener = open_listener(nic->target);
 }
@@ -149,8 +153,9 @@ announcer_new(const Vm *vm, GPtrArray *warnings)
     announcer->ports = g_ptr_array_new_with_free_func((GDestroyNotify)port_free);
     announcer->sender = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (announcer->sender < 0)
-        g_ptr_array_add(warnings, g_strdup_printf("cannot open a packet socket: %s; only QEMU announces the VM",
-                                                  g_strerror(errno)));
+        g_ptr_array_add(
+            warnings, g_strdup_printf("cannot open a packet socket: %s; only QEMU announces the VM",
+                                      g_strerror(errno)));
     for (guint i = 0; vm->nics && i < vm->nics->len; i++)
         add_port(announcer, vm->nics->pdata[i], warnings);
     return announcer;
@@ -161,12 +166,15 @@ send_burst(Announcer *announcer)
 {
     for (guint i = 0; i < announcer->ports->len; i++) {
         Port *port = announcer->ports->pdata[i];
-        struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_ifindex = port->bridge_index, .sll_halen = 6 };
+        struct sockaddr_ll address = { .sll_family = AF_PACKET,
+                                       .sll_ifindex = port->bridge_index,
+                                       .sll_halen = 6 };
         guint8 frame[ANNOUNCE_FRAME_SIZE];
 
         if (port->bridge_index == 0 || !announce_rarp_frame(port->mac, frame, NULL))
             continue;
-        if (sendto(announcer->sender, frame, sizeof frame, 0, (struct sockaddr *)&address, sizeof address) > 0)
+        if (sendto(announcer->sender, frame, sizeof frame, 0, (struct sockaddr *)&address,
+                   sizeof address) > 0)
             announcer->sent++;
     }
     announcer->burst++;
@@ -207,7 +215,8 @@ frame_time_us(struct msghdr *message)
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_TIMESTAMPNS)
             continue;
         memcpy(&stamp, CMSG_DATA(part), sizeof stamp);
-        return clock_monotonic_us() - (g_get_real_time() - (stamp.tv_sec * G_USEC_PER_SEC + stamp.tv_nsec / 1000));
+        return clock_monotonic_us() -
+               (g_get_real_time() - (stamp.tv_sec * G_USEC_PER_SEC + stamp.tv_nsec / 1000));
     }
     return clock_monotonic_us();
 }
@@ -219,7 +228,10 @@ on_frame(int fd, GIOCondition condition, gpointer data)
     guint8 frame[ETH_HLEN + 4];
     char control[CMSG_SPACE(sizeof(struct timespec))];
     struct iovec buffer = { frame, sizeof frame };
-    struct msghdr message = { .msg_iov = &buffer, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+    struct msghdr message = { .msg_iov = &buffer,
+                              .msg_iovlen = 1,
+                              .msg_control = control,
+                              .msg_controllen = sizeof control };
     struct sockaddr_ll from = { 0 };
     gssize length;
 

@@ -6,7 +6,9 @@
 const char *const policy_nicks[] = { "gentle", "standard", "urgent", NULL };
 
 /* The longest pause that a policy accepts, in milliseconds. */
-static const gint64 cap_ms[] = { [POLICY_GENTLE] = 500, [POLICY_STANDARD] = 2000, [POLICY_URGENT] = 30000 };
+static const gint64 cap_ms[] = {
+    [POLICY_GENTLE] = 500, [POLICY_STANDARD] = 2000, [POLICY_URGENT] = 30000
+};
 
 /* A pass that begins with less than 7/8 of the best before it is progress. */
 #define PROGRESS_NUMERATOR 7

@@ -3,22 +3,25 @@
 /*
  * Theory of operation: the destination side of a migration
  *
- * One thread (runner.c) goes through `destination_stages`: reserve (checks, worker), open, copy (libvirt receives), switch (waits for proof, starts the
- * VM: point of no return), announce, verify, retire.
+ * One thread (runner.c) goes through `destination_stages`: reserve (checks, worker), open, copy
+ * (libvirt receives), switch (waits for proof, starts the VM: point of no return), announce,
+ * verify, retire.
  *
  * libvirt leaves the VM paused after Finish. It is started only
- *   - when our worker says `proved`: the source's libvirtd has read the good reply of Finish and can only kill its side; or
+ *   - when our worker says `proved`: the source's libvirtd has read the good reply of Finish and
+ * can only kill its side; or
  *   - when the source's godwitd says "gone": its libvirt has ended the VM.
- * It is removed, and will never be started, when the source says "runs", or by our own decision as long as Finish was never forwarded to
- * our libvirt (the source can't have got a good reply then).
- * In between, when the worker's session is lost after Finish was forwarded, the source is asked every 2 to 30 s. Until it answers the VM stays as it
- * is, and after a while an alarm tells a person.
+ * It is removed, and will never be started, when the source says "runs", or by our own decision as
+ * long as Finish was never forwarded to our libvirt (the source can't have got a good reply then).
+ * In between, when the worker's session is lost after Finish was forwarded, the source is asked
+ * every 2 to 30 s. Until it answers the VM stays as it is, and after a while an alarm tells a
+ * person.
  *
- * The proof isn't journalled before the VM is started: that would lengthen the blackout, and it can be had again, from the worker (which outlives
- * godwitd) or from the source.
+ * The proof isn't journalled before the VM is started: that would lengthen the blackout, and it can
+ * be had again, from the worker (which outlives godwitd) or from the source.
  *
- * When godwitd dies: its successor finds the journal, attaches to the worker if it lives, and enters at `switch`; before `copy` had begun it gives up,
- * since nothing of the VM can be here.
+ * When godwitd dies: its successor finds the journal, attaches to the worker if it lives, and
+ * enters at `switch`; before `copy` had begun it gives up, since nothing of the VM can be here.
  */
 #include "motion/destination_private.h"
 
@@ -32,10 +35,16 @@
 
 /* Which states may follow which: row = from. RUNNING and ABORTED are final. */
 static const gboolean moves[][INCOMING_STUCK + 1] = {
-    [INCOMING_RESERVED] = { [INCOMING_OPEN] = 1, [INCOMING_PROVED] = 1, [INCOMING_ABORTED] = 1, [INCOMING_STUCK] = 1 },
+    [INCOMING_RESERVED] = { [INCOMING_OPEN] = 1,
+                            [INCOMING_PROVED] = 1,
+                            [INCOMING_ABORTED] = 1,
+                            [INCOMING_STUCK] = 1 },
     [INCOMING_OPEN] = { [INCOMING_PROVED] = 1, [INCOMING_ABORTED] = 1, [INCOMING_STUCK] = 1 },
     [INCOMING_PROVED] = { [INCOMING_RUNNING] = 1, [INCOMING_ABORTED] = 1, [INCOMING_STUCK] = 1 },
-    [INCOMING_STUCK] = { [INCOMING_PROVED] = 1, [INCOMING_RUNNING] = 1, [INCOMING_ABORTED] = 1, [INCOMING_STUCK] = 1 },
+    [INCOMING_STUCK] = { [INCOMING_PROVED] = 1,
+                         [INCOMING_RUNNING] = 1,
+                         [INCOMING_ABORTED] = 1,
+                         [INCOMING_STUCK] = 1 },
     [INCOMING_RUNNING] = { 0 },
     [INCOMING_ABORTED] = { 0 },
 };
@@ -88,7 +97,8 @@ destination_alarm(Destination *destination, char *text)
         return;
     }
     destination->alarmed = TRUE;
-    motion_alarm(destination->motion, destination->request->id, destination->request->vm->name, text);
+    motion_alarm(destination->motion, destination->request->id, destination->request->vm->name,
+                 text);
 }
 
 /* ---- stages' watch ---- */
@@ -103,7 +113,8 @@ static void
 stage_ended(gpointer self, const Stage *stage, const GError *error)
 {
     if (error)
-        g_debug("migration %s, incoming: stage %s: %s", ((Destination *)self)->request->id, stage->name, error->message);
+        g_debug("migration %s, incoming: stage %s: %s", ((Destination *)self)->request->id,
+                stage->name, error->message);
 }
 
 static const StageWatch watch = { stage_begun, stage_ended, NULL };
@@ -118,8 +129,8 @@ log_end(Destination *destination, gboolean running, const GError *error)
     if (running)
         g_message("migration %s: VM %s from %s runs here", destination->request->id, vm, from);
     else
-        g_message("migration %s: VM %s from %s did not come: %s", destination->request->id, vm, from,
-                  error ? error->message : "unknown");
+        g_message("migration %s: VM %s from %s did not come: %s", destination->request->id, vm,
+                  from, error ? error->message : "unknown");
 }
 
 static gpointer
@@ -130,7 +141,8 @@ destination_main(gpointer self)
     g_autoptr(GError) error = NULL;
     gboolean running;
 
-    runner_run(&destination->runner, destination_stages, destination_n_stages, destination->first_stage, &error);
+    runner_run(&destination->runner, destination_stages, destination_n_stages,
+               destination->first_stage, &error);
     g_clear_pointer(&destination->announcer, announcer_free);
     g_clear_pointer(&destination->worker, worker_free);
     g_clear_pointer(&destination->peer, http_client_free);
@@ -177,7 +189,8 @@ destination_make(Motion *motion, const ReservationRequest *request)
 static gboolean
 destination_begin(Destination *destination, GError **error)
 {
-    g_autofree char *path = motion_journal_path(destination->motion, destination->request->id, "destination");
+    g_autofree char *path =
+        motion_journal_path(destination->motion, destination->request->id, "destination");
     JsonNode *detail;
 
     destination->runner.journal = journal_open(path, error);
@@ -187,7 +200,8 @@ destination_begin(Destination *destination, GError **error)
     json_node_take_object(detail, json_object_new());
     json_object_set_member(json_node_get_object(detail), "request",
                            record_to_json(&reservation_request_type, destination->request));
-    if (!journal_write(destination->runner.journal, destination->recovering ? "restart" : "accept", "note", detail, error))
+    if (!journal_write(destination->runner.journal, destination->recovering ? "restart" : "accept",
+                       "note", detail, error))
         return FALSE;
     runner_start(&destination->runner, "destination", destination_main);
     return TRUE;
@@ -215,7 +229,8 @@ destination_recover(Motion *motion, const char *id, GPtrArray *lines, GError **e
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "it doesn't begin with a request");
         return NULL;
     }
-    request = record_from_json(&reservation_request_type, json_object_get_member(accepted, "request"), error);
+    request = record_from_json(&reservation_request_type,
+                               json_object_get_member(accepted, "request"), error);
     if (!request)
         return NULL;
     destination = destination_make(motion, request);
@@ -302,13 +317,15 @@ destination_wait_reserved(Destination *destination, GError **error)
         reservation->id = g_strdup(destination->request->id);
         reservation->ticket = g_strdup(destination->ticket);
         reservation->expires_s = RESERVATION_SECONDS;
-        reservation->addresses = g_strdupv((char **)destination->motion->config.migration_addresses);
+        reservation->addresses =
+            g_strdupv((char **)destination->motion->config.migration_addresses);
         reservation->port = destination->motion->config.migration_port;
     } else if (destination->refused) {
         g_propagate_error(error, g_error_copy(destination->refused));
     } else {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_TIMEOUT, "host %s could not reserve within %d s",
-                    destination->motion->config.host_name, RESERVATION_SECONDS);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_TIMEOUT,
+                    "host %s could not reserve within %d s", destination->motion->config.host_name,
+                    RESERVATION_SECONDS);
     }
     g_mutex_unlock(&destination->lock);
     return reservation;
@@ -389,7 +406,8 @@ destination_reserved_bytes(Destination *destination)
     gboolean holds;
 
     g_mutex_lock(&destination->lock);
-    holds = destination->reserved && destination->state != INCOMING_RUNNING && !g_atomic_int_get(&destination->ended);
+    holds = destination->reserved && destination->state != INCOMING_RUNNING &&
+            !g_atomic_int_get(&destination->ended);
     g_mutex_unlock(&destination->lock);
     return holds ? destination->request->vm->memory_max_bytes : 0;
 }
@@ -428,7 +446,8 @@ destination_give_connection(Destination *destination, int fd)
     connection->fd = fd;
     g_mutex_lock(&destination->lock);
     if (!destination->released)
-        runner_post(&destination->runner, take_connection, g_steal_pointer(&connection), connection_free);
+        runner_post(&destination->runner, take_connection, g_steal_pointer(&connection),
+                    connection_free);
     g_mutex_unlock(&destination->lock);
     if (connection)
         connection_free(connection);

@@ -21,12 +21,13 @@ struct Destination {
     Worker *worker;
     Announcer *announcer;
     HttpClient *peer;
-    GPtrArray *notes;     /* warnings, strings */
-    GSource *ask_timer;   /* set: the source is being asked what became of the VM */
+    GPtrArray *notes;   /* warnings, strings */
+    GSource *ask_timer; /* set: the source is being asked what became of the VM */
     guint ask_ms;
     gboolean stream_given, alarmed;
-    gboolean worker_told_end; /* it said itself that it failed or ended: its status is its last word */
-    gboolean worker_lost;     /* its process is gone */
+    gboolean
+        worker_told_end;  /* it said itself that it failed or ended: its status is its last word */
+    gboolean worker_lost; /* its process is gone */
 
     GMutex lock;
     GCond changed;
@@ -39,7 +40,7 @@ struct Destination {
     gint64 resumed_us, first_frame_us, announced;
     GStrv warnings;
 
-    gint ended;           /* atomic */
+    gint ended; /* atomic */
 };
 
 /* ---- destination_stages.c ---- */

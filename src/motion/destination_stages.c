@@ -64,16 +64,19 @@ check_disk(Destination *destination, const VmDisk *disk, GError **error)
 
     if (!disk->source)
         return TRUE;
-    if ((g_strcmp0(disk->type, "file") == 0 || g_strcmp0(disk->type, "block") == 0) && access(disk->source, F_OK) < 0) {
+    if ((g_strcmp0(disk->type, "file") == 0 || g_strcmp0(disk->type, "block") == 0) &&
+        access(disk->source, F_OK) < 0) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_REFUSED,
-                    "disk %s of VM %s (%s) is not there on host %s: %s; is its datastore mounted there? (check datastore)",
+                    "disk %s of VM %s (%s) is not there on host %s: %s; is its datastore mounted "
+                    "there? (check datastore)",
                     disk->target, vm, disk->source, here, g_strerror(errno));
         return FALSE;
     }
-    if (g_strcmp0(disk->type, "network") == 0 && g_strcmp0(disk->protocol, "iscsi") == 0 && disk->hosts && disk->hosts[0] &&
-        !portal_reachable(disk->hosts[0])) {
+    if (g_strcmp0(disk->type, "network") == 0 && g_strcmp0(disk->protocol, "iscsi") == 0 &&
+        disk->hosts && disk->hosts[0] && !portal_reachable(disk->hosts[0])) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_REFUSED,
-                    "the iSCSI portal %s of disk %s of VM %s can't be reached from host %s; check its storage network (check datastore)",
+                    "the iSCSI portal %s of disk %s of VM %s can't be reached from host %s; check "
+                    "its storage network (check datastore)",
                     disk->hosts[0], disk->target, vm, here);
         return FALSE;
     }
@@ -89,8 +92,9 @@ check_disks(Destination *destination, GError **error)
         if (!check_disk(destination, disks->pdata[i], error))
             return FALSE;
     }
-    return shared_verify(destination->request->proofs, destination->request->id, destination->motion->config.host_name,
-                         destination->request->from->name, error);
+    return shared_verify(destination->request->proofs, destination->request->id,
+                         destination->motion->config.host_name, destination->request->from->name,
+                         error);
 }
 
 static gboolean
@@ -100,7 +104,8 @@ admit_here(Destination *destination, char **owner, GError **error)
     g_autoptr(Facts) facts = hv->ops->facts(hv, error);
     PreflightInput input = { .vm = destination->request->vm,
                              .destination = facts,
-                             .destination_headroom_bytes = destination->motion->config.memory_headroom_bytes };
+                             .destination_headroom_bytes =
+                                 destination->motion->config.memory_headroom_bytes };
     g_auto(GStrv) warnings = NULL;
 
     if (!facts)
@@ -133,7 +138,8 @@ start_worker(Destination *destination, GError **error)
                             .rpc_listener = -1,
                             .stream_listener = -1 };
 
-    destination->worker = worker_start(&worker, destination->runner.context, on_worker, destination, error);
+    destination->worker =
+        worker_start(&worker, destination->runner.context, on_worker, destination, error);
     return destination->worker != NULL;
 }
 
@@ -146,7 +152,8 @@ worker_ready(gpointer self, GError **error)
         if (status->error)
             g_propagate_error(error, g_error_copy(status->error));
         else
-            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "the flyway worker ended at its start; see godwitd's journal");
+            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
+                        "the flyway worker ended at its start; see godwitd's journal");
         return FALSE;
     }
     return status->state != WORKER_STARTING;
@@ -159,7 +166,8 @@ run_reserve(gpointer self, GError **error)
     g_autofree char *owner = NULL;
 
     if (!admit_here(destination, &owner, error) ||
-        !motion_make_folder(destination->motion, destination->request->id, owner, error) || !start_worker(destination, error) ||
+        !motion_make_folder(destination->motion, destination->request->id, owner, error) ||
+        !start_worker(destination, error) ||
         !runner_wait(&destination->runner, worker_ready, 0, "the flyway worker", error))
         return FALSE;
     g_mutex_lock(&destination->lock);
@@ -190,7 +198,8 @@ end_worker(Destination *destination, guint patience_ms)
     if (destination->worker) {
         worker_end(destination->worker);
         destination->runner.deadline_us = 0;
-        if (!runner_wait(&destination->runner, worker_gone, patience_ms, "the flyway worker's end", NULL))
+        if (!runner_wait(&destination->runner, worker_gone, patience_ms, "the flyway worker's end",
+                         NULL))
             worker_kill(destination->worker);
         g_clear_pointer(&destination->worker, worker_free);
     }
@@ -213,7 +222,8 @@ connect_stream(Destination *destination, GError **error)
 
     g_strlcpy(address.sun_path, destination->stream_socket, sizeof address.sun_path);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR, "cannot connect to QEMU at %s: %s", destination->stream_socket,
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR,
+                    "cannot connect to QEMU at %s: %s", destination->stream_socket,
                     g_strerror(errno));
         return FALSE;
     }
@@ -232,7 +242,8 @@ prepare_announcer(Destination *destination)
     if (vm && !destination->announcer)
         destination->announcer = announcer_new(vm, destination->notes);
     else if (!vm)
-        g_ptr_array_add(destination->notes, g_strdup_printf("the VM's interfaces can't be read: %s", error->message));
+        g_ptr_array_add(destination->notes,
+                        g_strdup_printf("the VM's interfaces can't be read: %s", error->message));
 }
 
 static void
@@ -282,7 +293,8 @@ called_off(Destination *destination, GError **error)
 {
     if (destination_word(destination) != WORD_RUNS)
         return FALSE;
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "%s says that the VM stays there", destination->request->from->name);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "%s says that the VM stays there",
+                destination->request->from->name);
     return TRUE;
 }
 
@@ -292,10 +304,12 @@ set_worker_error(Destination *destination, GError **error)
     const WorkerStatus *status = worker_status(destination->worker);
 
     if (status->error)
-        g_propagate_prefixed_error(error, g_error_copy(status->error), "the data connection from %s: ",
-                                   destination->request->from->name);
+        g_propagate_prefixed_error(
+            error, g_error_copy(status->error),
+            "the data connection from %s: ", destination->request->from->name);
     else
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE, "the data connection from %s ended before the VM had come",
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+                    "the data connection from %s ended before the VM had come",
                     destination->request->from->name);
 }
 
@@ -332,7 +346,8 @@ stream_open(gpointer self, GError **error)
     return session_open(self, error) && destination->stream_given;
 }
 
-/** Ends when QEMU's stream is connected: `switch` begins early, so that its journal entry isn't in the blackout. */
+/** Ends when QEMU's stream is connected: `switch` begins early, so that its journal entry isn't in
+ * the blackout. */
 static gboolean
 run_copy(gpointer self, GError **error)
 {
@@ -353,9 +368,11 @@ undo_copy(gpointer self)
 
         if (vm && vm->state == VM_RUNNING) {
             destination_alarm(destination,
-                              g_strdup_printf("VM %s was started on %s by somebody else while %s keeps it: it may run twice. Stop the wrong one at "
+                              g_strdup_printf("VM %s was started on %s by somebody else while %s "
+                                              "keeps it: it may run twice. Stop the wrong one at "
                                               "once: virsh destroy %s",
-                                              name, destination->motion->config.host_name, destination->request->from->name, name));
+                                              name, destination->motion->config.host_name,
+                                              destination->request->from->name, name));
             return;
         }
         if (!vm && g_error_matches(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND))
@@ -365,9 +382,12 @@ undo_copy(gpointer self)
         if (!wait_ms(destination, 1000))
             return;
     }
-    destination_alarm(destination, g_strdup_printf("VM %s stays on %s, but a stopped copy of it could not be removed from %s; remove it there: "
-                                                   "virsh destroy %s; virsh undefine %s",
-                                                   name, destination->request->from->name, destination->motion->config.host_name, name, name));
+    destination_alarm(destination,
+                      g_strdup_printf("VM %s stays on %s, but a stopped copy of it could not be "
+                                      "removed from %s; remove it there: "
+                                      "virsh destroy %s; virsh undefine %s",
+                                      name, destination->request->from->name,
+                                      destination->motion->config.host_name, name, name));
 }
 
 /* ---- switch ---- */
@@ -392,9 +412,11 @@ on_ask(gpointer data)
     g_autoptr(Migration) report = NULL;
 
     if (!destination->peer)
-        destination->peer = motion_peer(destination->motion, destination->request->from, 10, &error);
+        destination->peer =
+            motion_peer(destination->motion, destination->request->from, 10, &error);
     if (destination->peer)
-        answer = http_client_call(destination->peer, "GET", path, NULL, destination->leaving, &error);
+        answer =
+            http_client_call(destination->peer, "GET", path, NULL, destination->leaving, &error);
     if (answer)
         report = record_from_json(&migration_type, answer, &error);
     g_mutex_lock(&destination->lock);
@@ -402,15 +424,18 @@ on_ask(gpointer data)
         destination->word = word_of(report);
     g_mutex_unlock(&destination->lock);
     if (!report && destination->ask_ms > 4 * ASK_FIRST_MS) {
-        const char *vm = destination->request->vm->name, *here = destination->motion->config.host_name,
+        const char *vm = destination->request->vm->name,
+                   *here = destination->motion->config.host_name,
                    *there = destination->request->from->name;
 
         destination_set_state(destination, INCOMING_STUCK, error->message);
-        destination_alarm(destination,
-                          g_strdup_printf("VM %s came from %s to %s and is held here, stopped: the connection was lost in the switch and %s can't say "
-                                          "what became of it there (%s). It settles by itself once %s answers. Only if %s is known to be "
-                                          "switched off, start it here: virsh resume %s",
-                                          vm, there, here, there, error->message, there, there, vm));
+        destination_alarm(
+            destination, g_strdup_printf("VM %s came from %s to %s and is held here, stopped: the "
+                                         "connection was lost in the switch and %s can't say "
+                                         "what became of it there (%s). It settles by itself once "
+                                         "%s answers. Only if %s is known to be "
+                                         "switched off, start it here: virsh resume %s",
+                                         vm, there, here, there, error->message, there, there, vm));
     }
     ask_later(destination);
     return G_SOURCE_REMOVE;
@@ -429,7 +454,8 @@ static void
 ask_later(Destination *destination)
 {
     stop_asking(destination);
-    destination->ask_ms = destination->ask_ms ? MIN(destination->ask_ms * 2, ASK_LAST_MS) : ASK_FIRST_MS;
+    destination->ask_ms =
+        destination->ask_ms ? MIN(destination->ask_ms * 2, ASK_LAST_MS) : ASK_FIRST_MS;
     destination->ask_timer = g_timeout_source_new(destination->ask_ms);
     g_source_set_callback(destination->ask_timer, on_ask, destination, NULL);
     g_source_attach(destination->ask_timer, destination->runner.context);
@@ -449,7 +475,8 @@ proved(gpointer self, GError **error)
         return TRUE;
     if (status && !worker_over(self, NULL))
         return FALSE;
-    /* Only a worker that told its end itself knows for sure that Finish never reached our libvirt. */
+    /* Only a worker that told its end itself knows for sure that Finish never reached our libvirt.
+     */
     if (status && destination->worker_told_end && !status->finish_forwarded) {
         set_worker_error(destination, error);
         return FALSE;
@@ -474,7 +501,8 @@ is_whole(Destination *destination, GError **error)
     return FALSE;
 }
 
-/** Tries until it runs, or turns out not to be here. By the worker's proof Finish was good, so the VM is whole. */
+/** Tries until it runs, or turns out not to be here. By the worker's proof Finish was good, so the
+ * VM is whole. */
 static gboolean
 start_vm(Destination *destination, GError **error)
 {
@@ -488,14 +516,18 @@ start_vm(Destination *destination, GError **error)
         if ((by_worker || is_whole(destination, &local)) && hv->ops->resume(hv, uuid, &local))
             return TRUE;
         if (g_error_matches(local, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND)) {
-            g_propagate_prefixed_error(error, g_steal_pointer(&local), "%s doesn't have it: ", destination->motion->config.host_name);
+            g_propagate_prefixed_error(error, g_steal_pointer(&local), "%s doesn't have it: ",
+                                       destination->motion->config.host_name);
             return FALSE;
         }
         if (i == 10) {
             destination_set_state(destination, INCOMING_STUCK, local->message);
-            destination_alarm(destination, g_strdup_printf("VM %s moved to %s and could not be started there yet (%s): it is stopped. This is tried again; by "
-                                                           "hand: virsh resume %s",
-                                                           name, destination->motion->config.host_name, local->message, name));
+            destination_alarm(destination,
+                              g_strdup_printf("VM %s moved to %s and could not be started there "
+                                              "yet (%s): it is stopped. This is tried again; by "
+                                              "hand: virsh resume %s",
+                                              name, destination->motion->config.host_name,
+                                              local->message, name));
         }
         if (!wait_ms(destination, i < 10 ? START_RETRY_MS : 5000)) {
             g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "godwitd is stopping");
@@ -511,8 +543,9 @@ run_switch(gpointer self, GError **error)
     gboolean ok;
 
     if (destination->recovering && !destination->worker)
-        destination->worker = worker_attach(WORKER_DESTINATION, destination->folder, destination->runner.context, on_worker,
-                                            destination, NULL);
+        destination->worker =
+            worker_attach(WORKER_DESTINATION, destination->folder, destination->runner.context,
+                          on_worker, destination, NULL);
     ok = runner_wait(&destination->runner, proved, 0, "proof", error);
     stop_asking(destination);
     if (!ok)
@@ -561,8 +594,11 @@ run_verify(gpointer self, GError **error)
     Announcer *announcer = destination->announcer;
 
     if (announcer && announcer_can_listen(announcer) &&
-        !runner_wait(&destination->runner, heard, HEAR_MS, "the VM's first frame", NULL) && !runner_is_leaving(&destination->runner))
-        g_ptr_array_add(destination->notes, g_strdup("the VM sent nothing within a second of its start; that may be its way"));
+        !runner_wait(&destination->runner, heard, HEAR_MS, "the VM's first frame", NULL) &&
+        !runner_is_leaving(&destination->runner))
+        g_ptr_array_add(
+            destination->notes,
+            g_strdup("the VM sent nothing within a second of its start; that may be its way"));
     destination_note_warnings(destination);
     g_mutex_lock(&destination->lock);
     destination->first_frame_us = announcer ? announcer_first_frame_us(announcer) : 0;

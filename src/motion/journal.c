@@ -18,8 +18,10 @@ struct Journal {
 static void
 set_write_error(GError **error, const char *path, int code)
 {
-    g_set_error(error, GODWIT_ERROR, code == ENOSPC || code == EDQUOT ? GODWIT_ERROR_NO_SPACE : GODWIT_ERROR_INTERNAL,
-                "cannot write the migration's journal %s: %s; without it nothing is begun: free space on that disk",
+    g_set_error(error, GODWIT_ERROR,
+                code == ENOSPC || code == EDQUOT ? GODWIT_ERROR_NO_SPACE : GODWIT_ERROR_INTERNAL,
+                "cannot write the migration's journal %s: %s; without it nothing is begun: free "
+                "space on that disk",
                 path, g_strerror(code));
 }
 
@@ -68,7 +70,8 @@ journal_close(Journal *journal)
 }
 
 gboolean
-journal_write(Journal *journal, const char *step, const char *event, JsonNode *detail, GError **error)
+journal_write(Journal *journal, const char *step, const char *event, JsonNode *detail,
+              GError **error)
 {
     g_autoptr(JsonNode) line = detail ? detail : json_node_new(JSON_NODE_OBJECT);
     g_autofree char *text = NULL, *whole = NULL;
@@ -87,7 +90,8 @@ journal_write(Journal *journal, const char *step, const char *event, JsonNode *d
     written = write(journal->fd, whole, length);
     if (written == (gssize)length && fdatasync(journal->fd) == 0)
         return TRUE;
-    set_write_error(error, journal->path, written < 0 || written == (gssize)length ? errno : ENOSPC);
+    set_write_error(error, journal->path,
+                    written < 0 || written == (gssize)length ? errno : ENOSPC);
     if (before >= 0 && ftruncate(journal->fd, before) < 0)
         g_debug("journal %s: cannot cut a torn line: %s", journal->path, g_strerror(errno));
     return FALSE;
@@ -117,8 +121,10 @@ journal_last(GPtrArray *lines, const char *step, const char *event)
     for (guint i = lines->len; i > 0; i--) {
         JsonObject *line = json_node_get_object(lines->pdata[i - 1]);
 
-        if (g_strcmp0(json_object_get_string_member_with_default(line, "event", NULL), event) == 0 &&
-            (!step || g_strcmp0(json_object_get_string_member_with_default(line, "step", NULL), step) == 0))
+        if (g_strcmp0(json_object_get_string_member_with_default(line, "event", NULL), event) ==
+                0 &&
+            (!step ||
+             g_strcmp0(json_object_get_string_member_with_default(line, "step", NULL), step) == 0))
             return line;
     }
     return NULL;

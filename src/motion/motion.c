@@ -3,30 +3,27 @@
 /*
  * Theory of operation
  *
- * The registry of a host's migrations: Sources (VMs that leave) and Destinations (VMs that come), each with a thread of its own
- * (runner.c), and the reports of the ended ones, the newest keep_reports of them, on disk as ID.report.json.
+ * The registry of a host's migrations: Sources (VMs that leave) and Destinations (VMs that come),
+ * each with a thread of its own (runner.c), and the reports of the ended ones, the newest
+ * keep_reports of them, on disk as ID.report.json.
  *
- * Files in state_dir/migrations: ID.source.journal and ID.destination.journal exist exactly while that side isn't ended; at start every
- * journal found is handed to source_recover or destination_recover.
- *
- * Connections to the flyway port say in a preamble which migration they are for. It is read here without
- * blocking, with a time limit and a bound on how many may be waiting, before anything else is done for them.
+ * Files in state_dir/migrations: ID.source.journal and ID.destination.journal exist exactly while
+ * that side isn't ended; at start every journal found is handed to source_recover or
+ * destination_recover.
  */
 #include "motion/motion_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glib-unix.h>
 #include <glib/gstdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
 
-#define PREAMBLE_SECONDS 5
 #define ENDED_DESTINATIONS_KEPT 64
 #define SOURCE_SUFFIX ".source.journal"
 #define DESTINATION_SUFFIX ".destination.journal"
@@ -99,8 +96,8 @@ motion_save_report(Motion *motion, const Migration *report, GError **error)
     g_autofree char *path = g_strdup_printf("%s/%s%s", motion->folder, report->id, REPORT_SUFFIX);
     g_autofree char *text = record_to_string(&migration_type, report);
 
-    return g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600,
-                                    error);
+    return g_file_set_contents_full(
+        path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0600, error);
 }
 
 static void
@@ -215,7 +212,9 @@ newest_first(gconstpointer a, gconstpointer b)
 {
     const Migration *first = *(const Migration *const *)a, *second = *(const Migration *const *)b;
 
-    return second->started_ms > first->started_ms ? 1 : second->started_ms < first->started_ms ? -1 : 0;
+    return second->started_ms > first->started_ms   ? 1
+           : second->started_ms < first->started_ms ? -1
+                                                    : 0;
 }
 
 static GPtrArray *
@@ -302,7 +301,8 @@ static void
 recover(Motion *motion, const char *name, const char *path)
 {
     gboolean is_source = g_str_has_suffix(name, SOURCE_SUFFIX);
-    g_autofree char *id = g_strndup(name, strlen(name) - strlen(is_source ? SOURCE_SUFFIX : DESTINATION_SUFFIX));
+    g_autofree char *id =
+        g_strndup(name, strlen(name) - strlen(is_source ? SOURCE_SUFFIX : DESTINATION_SUFFIX));
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) lines = journal_read(path, &error);
     gpointer side = NULL;
@@ -319,7 +319,8 @@ recover(Motion *motion, const char *name, const char *path)
         g_hash_table_insert(is_source ? motion->sources : motion->destinations, g_strdup(id), side);
     else
         motion_alarm(motion, id, NULL,
-                     g_strdup_printf("the journal %s can't be gone on with: %s; look where its VM runs (virsh list --all on both hosts), "
+                     g_strdup_printf("the journal %s can't be gone on with: %s; look where its VM "
+                                     "runs (virsh list --all on both hosts), "
                                      "then remove the file",
                                      path, error->message));
 }
@@ -337,7 +338,8 @@ read_folder(Motion *motion, GError **error)
 
         if (g_str_has_suffix(name, REPORT_SUFFIX))
             load_report(motion, path);
-        else if (g_str_has_suffix(name, SOURCE_SUFFIX) || g_str_has_suffix(name, DESTINATION_SUFFIX))
+        else if (g_str_has_suffix(name, SOURCE_SUFFIX) ||
+                 g_str_has_suffix(name, DESTINATION_SUFFIX))
             recover(motion, name, path);
     }
     return TRUE;
@@ -355,7 +357,8 @@ copy_config(Motion *motion, const MotionConfig *config)
     mine->flyway_program = g_strdup(config->flyway_program);
     mine->flyway_user = g_strdup(config->flyway_user);
     mine->control_address = g_strdup(config->control_address);
-    mine->migration_addresses = (const char *const *)g_strdupv((char **)config->migration_addresses);
+    mine->migration_addresses =
+        (const char *const *)g_strdupv((char **)config->migration_addresses);
 }
 
 static void
@@ -381,8 +384,8 @@ motion_new(const MotionConfig *config, GError **error)
     g_mutex_init(&motion->lock);
     motion->sources = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     motion->destinations = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    motion->reports =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)(void (*)(void))migration_free);
+    motion->reports = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                            (GDestroyNotify)(void (*)(void))migration_free);
     if (g_mkdir_with_parents(motion->folder, 0700) < 0) {
         set_folder_error(error, motion->folder);
         return NULL;
@@ -465,13 +468,16 @@ may_start(Motion *motion, const MigrationRequest *request, GError **error)
         g_autoptr(Migration) running = source_report(other);
 
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "VM %s is being migrated to %s already (task %s); wait for it, or cancel it: godwit task cancel %s",
-                    running->vm ? running->vm : request->vm_uuid, running->to, running->id, running->id);
+                    "VM %s is being migrated to %s already (task %s); wait for it, or cancel it: "
+                    "godwit task cancel %s",
+                    running->vm ? running->vm : request->vm_uuid, running->to, running->id,
+                    running->id);
         return FALSE;
     }
     if (g_hash_table_size(motion->sources) >= motion->config.max_outgoing) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "host %s has %u migrations leaving it, which is its limit (migration.max_outgoing); try again when "
+                    "host %s has %u migrations leaving it, which is its limit "
+                    "(migration.max_outgoing); try again when "
                     "one has ended: godwit task list",
                     motion->config.host_name, motion->config.max_outgoing);
         return FALSE;
@@ -487,7 +493,8 @@ motion_start(Motion *motion, const MigrationRequest *request, GError **error)
 
     g_mutex_lock(&motion->lock);
     report = known(motion, request->id);
-    if (!report && may_start(motion, request, error) && (source = source_new(motion, request, error))) {
+    if (!report && may_start(motion, request, error) &&
+        (source = source_new(motion, request, error))) {
         g_hash_table_insert(motion->sources, g_strdup(request->id), source);
         report = source_report(source);
     }
@@ -500,7 +507,8 @@ motion_start(Motion *motion, const MigrationRequest *request, GError **error)
 static void
 set_unknown(Motion *motion, const char *id, GError **error)
 {
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND, "host %s knows no migration %s", motion->config.host_name, id);
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND, "host %s knows no migration %s",
+                motion->config.host_name, id);
 }
 
 gboolean
@@ -515,7 +523,8 @@ motion_cancel(Motion *motion, const char *id, GError **error)
     if (source)
         ok = source_cancel(source, error);
     else if (known_report)
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT, "migration %s has ended already", id);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT, "migration %s has ended already",
+                    id);
     else
         set_unknown(motion, id, error);
     g_mutex_unlock(&motion->lock);
@@ -525,7 +534,8 @@ motion_cancel(Motion *motion, const char *id, GError **error)
 GPtrArray *
 motion_list(Motion *motion)
 {
-    GPtrArray *list = g_ptr_array_new_with_free_func((GDestroyNotify)(void (*)(void))migration_free);
+    GPtrArray *list =
+        g_ptr_array_new_with_free_func((GDestroyNotify)(void (*)(void))migration_free);
     g_autoptr(GPtrArray) ended = NULL;
     GHashTableIter iter;
     gpointer source;
@@ -586,7 +596,8 @@ may_reserve(Motion *motion, const ReservationRequest *request, GError **error)
     gpointer side;
 
     if (g_hash_table_contains(motion->destinations, request->id)) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT, "migration %s has a reservation on host %s already", request->id,
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
+                    "migration %s has a reservation on host %s already", request->id,
                     motion->config.host_name);
         return FALSE;
     }
@@ -597,7 +608,8 @@ may_reserve(Motion *motion, const ReservationRequest *request, GError **error)
         running++;
         if (g_ascii_strcasecmp(destination_vm(side), request->vm->uuid) == 0) {
             g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                        "VM %s is on its way to host %s already, in another migration that has not been settled; see "
+                        "VM %s is on its way to host %s already, in another migration that has not "
+                        "been settled; see "
                         "godwit task list and godwit alarm list",
                         request->vm->name, motion->config.host_name);
             return FALSE;
@@ -606,26 +618,31 @@ may_reserve(Motion *motion, const ReservationRequest *request, GError **error)
     if (running < motion->config.max_incoming)
         return TRUE;
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                "host %s has %u migrations coming in, which is its limit (migration.max_incoming); try again when one has ended",
+                "host %s has %u migrations coming in, which is its limit (migration.max_incoming); "
+                "try again when one has ended",
                 motion->config.host_name, running);
     return FALSE;
 }
 
 Reservation *
-motion_reserve(Motion *motion, const ReservationRequest *request, const char *peer_uuid, GError **error)
+motion_reserve(Motion *motion, const ReservationRequest *request, const char *peer_uuid,
+               GError **error)
 {
     Destination *destination = NULL;
     Reservation *reservation;
 
     if (g_ascii_strcasecmp(request->from->uuid, peer_uuid) != 0) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_FORBIDDEN,
-                    "host %s asks for a reservation in the name of host %s", peer_uuid, request->from->uuid);
+                    "host %s asks for a reservation in the name of host %s", peer_uuid,
+                    request->from->uuid);
         return NULL;
     }
     g_mutex_lock(&motion->lock);
     prune_destinations(motion);
-    if (may_reserve(motion, request, error) && (destination = destination_new(motion, request, error)))
-        g_hash_table_insert(motion->destinations, g_strdup(request->id), destination_ref(destination));
+    if (may_reserve(motion, request, error) &&
+        (destination = destination_new(motion, request, error)))
+        g_hash_table_insert(motion->destinations, g_strdup(request->id),
+                            destination_ref(destination));
     g_mutex_unlock(&motion->lock);
     if (!destination)
         return NULL;
@@ -646,7 +663,8 @@ destination_of(Motion *motion, const char *id, const char *peer_uuid, GError **e
         return NULL;
     }
     if (peer_uuid && g_ascii_strcasecmp(destination_peer(destination), peer_uuid) != 0) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_FORBIDDEN, "migration %s is not one of host %s", id, peer_uuid);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_FORBIDDEN,
+                    "migration %s is not one of host %s", id, peer_uuid);
         return NULL;
     }
     return destination;
@@ -667,7 +685,8 @@ motion_incoming(Motion *motion, const char *id, const char *peer_uuid, GError **
 }
 
 Incoming *
-motion_settle(Motion *motion, const char *id, const char *peer_uuid, const char *source, GError **error)
+motion_settle(Motion *motion, const char *id, const char *peer_uuid, const char *source,
+              GError **error)
 {
     Destination *destination;
     Incoming *incoming;
@@ -684,85 +703,20 @@ motion_settle(Motion *motion, const char *id, const char *peer_uuid, const char 
     return incoming;
 }
 
-/* ---- connections ---- */
-
-typedef struct {
-    Motion *motion;
-    int fd;
-    GSource *timeout, *readable;
-} Caller;
-
-static void
-caller_free(Caller *caller)
+void
+motion_route_connection(Motion *motion, const char *id, int fd)
 {
-    g_source_destroy(caller->timeout);
-    g_source_unref(caller->timeout);
-    g_source_destroy(caller->readable);
-    g_source_unref(caller->readable);
-    fd_close_p(&caller->fd);
-    g_free(caller);
-}
-
-static gboolean
-caller_late(gpointer data)
-{
-    caller_free(data);
-    return G_SOURCE_REMOVE;
-}
-
-static void
-caller_route(Caller *caller, const char *id)
-{
-    Motion *motion = caller->motion;
     Destination *destination;
-    int low_water = 1;
 
-    setsockopt(caller->fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water);
     g_mutex_lock(&motion->lock);
     destination = g_hash_table_lookup(motion->destinations, id);
-    if (destination && !destination_is_ended(destination))
-        destination_give_connection(destination, fd_steal(&caller->fd));
-    else
+    if (destination && !destination_is_ended(destination)) {
+        destination_give_connection(destination, fd);
+    } else {
         g_debug("a connection for unknown migration %s is closed", id);
+        close(fd);
+    }
     g_mutex_unlock(&motion->lock);
-}
-
-static gboolean
-caller_readable(int fd, GIOCondition condition, gpointer data)
-{
-    Caller *caller = data;
-    guint8 preamble[FLYWAY_PREAMBLE_SIZE];
-    gssize length = recv(fd, preamble, sizeof preamble, MSG_PEEK | MSG_DONTWAIT);
-    char id[37];
-
-    if (length < 0 && (errno == EAGAIN || errno == EINTR))
-        return G_SOURCE_CONTINUE;
-    if (length > 0 && (gsize)length < sizeof preamble && !(condition & (G_IO_HUP | G_IO_ERR)))
-        return G_SOURCE_CONTINUE;
-    if (length == sizeof preamble && recv(fd, preamble, sizeof preamble, MSG_DONTWAIT) == (gssize)sizeof preamble &&
-        flyway_preamble_parse(preamble, id, NULL))
-        caller_route(caller, id);
-    caller_free(caller);
-    return G_SOURCE_REMOVE;
-}
-
-void
-motion_take_connection(Motion *motion, int fd)
-{
-    Caller *caller = g_new0(Caller, 1);
-    int low_water = FLYWAY_PREAMBLE_SIZE;
-
-    caller->motion = motion;
-    caller->fd = fd;
-    /* Readable only with the whole preamble, so that a slow sender doesn't make us spin. */
-    setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water);
-    g_unix_set_fd_nonblocking(fd, TRUE, NULL);
-    caller->timeout = g_timeout_source_new_seconds(PREAMBLE_SECONDS);
-    g_source_set_callback(caller->timeout, caller_late, caller, NULL);
-    g_source_attach(caller->timeout, motion->context);
-    caller->readable = g_unix_fd_source_new(fd, G_IO_IN | G_IO_HUP | G_IO_ERR);
-    g_source_set_callback(caller->readable, (GSourceFunc)(void (*)(void))caller_readable, caller, NULL);
-    g_source_attach(caller->readable, motion->context);
 }
 
 /* ---- the rest ---- */
@@ -771,8 +725,9 @@ HttpClient *
 motion_peer(Motion *motion, const Peer *peer, guint timeout_s, GError **error)
 {
     gboolean v6 = strchr(peer->control_address, ':') != NULL;
-    g_autofree char *url = g_strdup_printf("https://%s%s%s:%" G_GINT64_FORMAT, v6 ? "[" : "", peer->control_address,
-                                           v6 ? "]" : "", peer->control_port);
+    g_autofree char *url =
+        g_strdup_printf("https://%s%s%s:%" G_GINT64_FORMAT, v6 ? "[" : "", peer->control_address,
+                        v6 ? "]" : "", peer->control_port);
     HttpClientConfig config = { .base_url = url,
                                 .ca_pem = motion->config.identity->ca,
                                 .identity = motion->config.identity,

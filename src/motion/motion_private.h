@@ -8,7 +8,7 @@
 
 /** What both sides share. Read-only after motion_new, but for what stands under `lock`. */
 struct Motion {
-    MotionConfig config; /* strings owned */
+    MotionConfig config;   /* strings owned */
     GMainContext *context; /* main loop's */
     char *folder;          /* state_dir/migrations */
     GMutex lock;
@@ -47,26 +47,32 @@ gboolean destination_is_ended(Destination *destination);
 gint64 destination_reserved_bytes(Destination *destination);
 void destination_give_connection(Destination *destination, int fd); /* takes fd */
 void destination_leave(Destination *destination);
-void destination_release(Destination *destination); /* once it has ended: joins its thread, closes its descriptors */
+void destination_release(
+    Destination *destination); /* once it has ended: joins its thread, closes its descriptors */
 Destination *destination_ref(Destination *destination); /* any thread */
-void destination_unref(Destination *destination);        /* the last one waits for its thread */
+void destination_unref(Destination *destination);       /* the last one waits for its thread */
 
 /* ---- motion.c: for both sides, any thread ---- */
 /** A migration's folder for sockets: run_dir/migration/ID. (transfer full) */
 char *motion_folder(Motion *motion, const char *id);
-/** The unix socket of QEMU's stream, the same on both hosts: folder/qemu/stream.sock. (transfer full) */
+/** The unix socket of QEMU's stream, the same on both hosts: folder/qemu/stream.sock. (transfer
+ * full) */
 char *motion_stream_socket(Motion *motion, const char *id);
-/** Makes the folder (0711) and its `qemu` subfolder (0700, owned by owner "uid:gid" or, NULL, by us). */
+/** Makes the folder (0711) and its `qemu` subfolder (0700, owned by owner "uid:gid" or, NULL, by
+ * us). */
 gboolean motion_make_folder(Motion *motion, const char *id, const char *owner, GError **error);
 void motion_remove_folder(Motion *motion, const char *id);
 char *motion_journal_path(Motion *motion, const char *id, const char *side);
 /** A client for the agent of a peer. Belongs to the calling thread. */
 HttpClient *motion_peer(Motion *motion, const Peer *peer, guint timeout_s, GError **error);
+/** Hands a connection to the destination that it is for, or closes it. takes fd */
+void motion_route_connection(Motion *motion, const char *id, int fd);
 /** Calls notify.* in the main context; migration is copied. */
 void motion_publish(Motion *motion, const Migration *migration);
 void motion_publish_vm(Motion *motion, const char *vm_uuid);
 /** One alarm of one migration, told once per text. message: printf. */
-void motion_alarm(Motion *motion, const char *id, const char *vm, char *message); /* takes message */
+void motion_alarm(Motion *motion, const char *id, const char *vm,
+                  char *message); /* takes message */
 /** The source's thread ended: report is kept on disk and in memory, the Source freed. */
 void motion_source_ended(Motion *motion, const char *id);
 /** A destination's thread has ended: it is joined, its descriptors closed. */

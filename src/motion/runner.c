@@ -114,7 +114,8 @@ runner_wait(Runner *runner, RunnerReady ready, guint timeout_ms, const char *wha
         if (runner_is_leaving(runner))
             g_set_error(&failure, GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "godwitd is stopping");
         else if (passed)
-            g_set_error(&failure, GODWIT_ERROR, GODWIT_ERROR_TIMEOUT, "waited too long for %s", what);
+            g_set_error(&failure, GODWIT_ERROR, GODWIT_ERROR_TIMEOUT, "waited too long for %s",
+                        what);
         else
             g_main_context_iteration(runner->context, TRUE);
     }
@@ -154,10 +155,12 @@ run_stage(Runner *runner, const Stage *stage, gboolean past_return, GError **err
         }
         g_warning("%s; going on, because the VM has moved already", local->message);
     }
-    runner->deadline_us = stage->timeout_s ? clock_monotonic_us() + stage->timeout_s * G_TIME_SPAN_SECOND : 0;
+    runner->deadline_us =
+        stage->timeout_s ? clock_monotonic_us() + stage->timeout_s * G_TIME_SPAN_SECOND : 0;
     if (!stage->run(runner->self, error))
         return FALSE;
-    journal_write(runner->journal, stage->name, "done", NULL, NULL); /* the next begin says the same */
+    journal_write(runner->journal, stage->name, "done", NULL,
+                  NULL); /* the next begin says the same */
     return TRUE;
 }
 

@@ -6,8 +6,8 @@
 #include "motion/journal.h"
 
 /**
- * A runner is the thread that carries one side of one migration through its table of stages. It has a main context of its own,
- * in which worker events and posted calls arrive while a stage waits.
+ * A runner is the thread that carries one side of one migration through its table of stages. It has
+ * a main context of its own, in which worker events and posted calls arrive while a stage waits.
  */
 typedef struct Runner Runner;
 
@@ -15,9 +15,9 @@ typedef struct Runner Runner;
 typedef struct {
     const char *name;
     gboolean (*run)(gpointer self, GError **error);
-    void (*undo)(gpointer self);   /* NULL: leaves nothing behind */
-    guint timeout_s;               /* for the waits of run; 0 = none */
-    gboolean point_of_no_return;   /* once run is done nothing is undone any more */
+    void (*undo)(gpointer self); /* NULL: leaves nothing behind */
+    guint timeout_s;             /* for the waits of run; 0 = none */
+    gboolean point_of_no_return; /* once run is done nothing is undone any more */
 } Stage;
 
 /** What a side wants to know of its stages' progress (report, log). */
@@ -31,11 +31,11 @@ struct Runner {
     /* read-only after start */
     GMainContext *context;
     GThread *thread;
-    Journal *journal;  /* runner's thread */
-    gpointer self;     /* given to stages */
+    Journal *journal; /* runner's thread */
+    gpointer self;    /* given to stages */
     const StageWatch *watch;
     /* atomic */
-    gint leaving;      /* godwitd stops: return from waits, undo nothing */
+    gint leaving; /* godwitd stops: return from waits, undo nothing */
     gint finished;
     /* runner's thread */
     gint64 deadline_us; /* of the stage at work; 0 = none */
@@ -53,13 +53,16 @@ void runner_leave(Runner *runner);
 gboolean runner_is_leaving(Runner *runner);
 
 typedef gboolean (*RunnerReady)(gpointer self, GError **error); /* TRUE: done, or error set */
-/** Serves the context until ready (asked after each event). TIMEOUT "what" at the earlier of timeout_ms (0 = none) and the stage's deadline;
- * CANCELLED where godwitd leaves. FALSE with error also where ready set one. */
-gboolean runner_wait(Runner *runner, RunnerReady ready, guint timeout_ms, const char *what, GError **error);
+/** Serves the context until ready (asked after each event). TIMEOUT "what" at the earlier of
+ * timeout_ms (0 = none) and the stage's deadline; CANCELLED where godwitd leaves. FALSE with error
+ * also where ready set one. */
+gboolean runner_wait(Runner *runner, RunnerReady ready, guint timeout_ms, const char *what,
+                     GError **error);
 
 /**
- * Runs stages[first…n-1], journalling before each. On failure before the point of no return, undoes what was run, last first, the
- * failed stage's own undo included. A failure to journal counts as the stage's failure, but past the point of no return it is only logged. *reached gets
- * the index of the stage that failed, or n.
+ * Runs stages[first…n-1], journalling before each. On failure before the point of no return, undoes
+ * what was run, last first, the failed stage's own undo included; nothing is undone where godwitd
+ * leaves. A failure to journal counts as the stage's failure, but past the point of no return it is
+ * only logged. first > 0 after a restart: the stages before it count as run.
  */
 gboolean runner_run(Runner *runner, const Stage *stages, gsize n, gsize first, GError **error);

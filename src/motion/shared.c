@@ -15,7 +15,8 @@
 static gboolean
 is_file_disk(const VmDisk *disk)
 {
-    return disk->source && !disk->read_only && g_strcmp0(disk->type, "file") == 0 && g_path_is_absolute(disk->source);
+    return disk->source && !disk->read_only && g_strcmp0(disk->type, "file") == 0 &&
+           g_path_is_absolute(disk->source);
 }
 
 static char *
@@ -94,12 +95,13 @@ verify_one(const StorageProof *proof, const char *id)
     fd_auto int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     char seen[NONCE_LENGTH];
 
-    return fd >= 0 && read(fd, seen, sizeof seen) == (gssize)sizeof seen && strlen(proof->nonce) == sizeof seen &&
-           memcmp(seen, proof->nonce, sizeof seen) == 0;
+    return fd >= 0 && read(fd, seen, sizeof seen) == (gssize)sizeof seen &&
+           strlen(proof->nonce) == sizeof seen && memcmp(seen, proof->nonce, sizeof seen) == 0;
 }
 
 gboolean
-shared_verify(const GPtrArray *proofs, const char *id, const char *here, const char *there, GError **error)
+shared_verify(const GPtrArray *proofs, const char *id, const char *here, const char *there,
+              GError **error)
 {
     for (guint i = 0; proofs && i < proofs->len; i++) {
         const StorageProof *proof = proofs->pdata[i];
@@ -107,7 +109,8 @@ shared_verify(const GPtrArray *proofs, const char *id, const char *here, const c
         if (g_path_is_absolute(proof->folder) && verify_one(proof, id))
             continue;
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_REFUSED,
-                    "folder %s on host %s is not the one that %s has: what %s wrote there is not to be seen here; mount the same datastore at that path on both "
+                    "folder %s on host %s is not the one that %s has: what %s wrote there is not "
+                    "to be seen here; mount the same datastore at that path on both "
                     "(check datastore)",
                     proof->folder, here, there, there);
         return FALSE;
@@ -122,7 +125,8 @@ disk_is_proved(const VmDisk *disk, const GPtrArray *proofs)
 
     if (!disk->source || disk->read_only || g_strcmp0(disk->type, "network") == 0)
         return TRUE;
-    if (!is_file_disk(disk) || (g_strcmp0(disk->cache, "none") != 0 && g_strcmp0(disk->cache, "directsync") != 0))
+    if (!is_file_disk(disk) ||
+        (g_strcmp0(disk->cache, "none") != 0 && g_strcmp0(disk->cache, "directsync") != 0))
         return FALSE;
     folder = g_path_get_dirname(disk->source);
     return proof_of(proofs, folder) != NULL;

@@ -8,21 +8,24 @@
  *     admit     the VM runs here and may leave; its shape is read
  *     reserve   the destination checks and sets aside; both workers are started
  *     open      the workers prove to each other who they are
- *     copy      libvirt's peer-to-peer migration runs in a thread of its own; passes are watched and steered
- *     switch    the VM is stopped, the rest goes across, the destination starts it on proof
+ *     copy      libvirt's peer-to-peer migration runs in a thread of its own; passes are watched
+ * and steered switch    the VM is stopped, the rest goes across, the destination starts it on proof
  *               (point of no return)
  *     announce, verify   what the destination did and measured
  *     retire    nothing of it is left here
  *
- * Who may run the VM. libvirt starts the destination paused. The destination's godwitd resumes it only on proof that the source can't:
- * the source's libvirtd has read the successful reply of Finish (flyway/rpc.c), after which it only ever kills its side; or this side's word
- * that the VM is gone here (source_fate.c), which is given after libvirt said so. Whatever fails before that leaves the VM with
- * the source, where libvirt resumes it by itself.
+ * Who may run the VM. libvirt starts the destination paused. The destination's godwitd resumes it
+ * only on proof that the source can't: the source's libvirtd has read the successful reply of
+ * Finish (flyway/rpc.c), after which it only ever kills its side; or this side's word that the VM
+ * is gone here (source_fate.c), which is given after libvirt said so. Whatever fails before that
+ * leaves the VM with the source, where libvirt resumes it by itself.
  *
- * When godwitd dies: the workers, libvirt and QEMU go on. Its successor finds the journal and enters at `switch`, which waits for libvirt's
- * job to end and settles by what libvirt and the destination say.
+ * When godwitd dies: the workers, libvirt and QEMU go on. Its successor finds the journal and
+ * enters at `switch`, which waits for libvirt's job to end and settles by what libvirt and the
+ * destination say.
  *
- * When the destination dies or the link is lost: before the proof, the workers close their lanes, libvirt fails and resumes here.
+ * When the destination dies or the link is lost: before the proof, the workers close their lanes,
+ * libvirt fails and resumes here.
  */
 #include "motion/source_private.h"
 
@@ -48,9 +51,9 @@ source_report(Source *source)
     Migration *copy;
 
     g_mutex_lock(&source->lock);
-    source->report->total_s =
-        source->report->ended_ms ? source->report->total_s
-                                 : (double)(clock_wall_ms() - source->report->started_ms) / 1000.0;
+    source->report->total_s = source->report->ended_ms
+                                  ? source->report->total_s
+                                  : (double)(clock_wall_ms() - source->report->started_ms) / 1000.0;
     copy = record_copy(&migration_type, source->report);
     g_mutex_unlock(&source->lock);
     return copy;
@@ -137,9 +140,11 @@ source_cancelled(Source *source, GError **error)
 }
 
 JsonNode *
-source_call_peer(Source *source, const char *method, const char *path, JsonNode *body, GError **error)
+source_call_peer(Source *source, const char *method, const char *path, JsonNode *body,
+                 GError **error)
 {
-    if (!source->peer && !(source->peer = motion_peer(source->motion, source->request->to, 30, error)))
+    if (!source->peer &&
+        !(source->peer = motion_peer(source->motion, source->request->to, 30, error)))
         return NULL;
     return http_client_call(source->peer, method, path, body, source->leaving, error);
 }
@@ -209,7 +214,8 @@ finish_report(Source *source)
 {
     g_mutex_lock(&source->lock);
     source->report->ended_ms = clock_wall_ms();
-    source->report->total_s = (double)(source->report->ended_ms - source->report->started_ms) / 1000.0;
+    source->report->total_s =
+        (double)(source->report->ended_ms - source->report->started_ms) / 1000.0;
     g_clear_pointer(&source->report->stage, g_free);
     g_clear_pointer(&source->report->progress, migration_progress_free);
     g_mutex_unlock(&source->lock);
@@ -220,11 +226,13 @@ static void
 log_end(const Migration *report)
 {
     if (report->result == MIGRATION_COMPLETED)
-        g_message("migration %s: VM %s runs on %s, paused for %.0f ms", report->id, report->vm, report->to,
-                  report->pause_ms);
+        g_message("migration %s: VM %s runs on %s, paused for %.0f ms", report->id, report->vm,
+                  report->to, report->pause_ms);
     else
-        g_message("migration %s of VM %s to %s: %s: %s", report->id, report->vm ? report->vm : report->vm_uuid,
-                  report->to, migration_result_nicks[report->result], report->error ? report->error->message : "");
+        g_message("migration %s of VM %s to %s: %s: %s", report->id,
+                  report->vm ? report->vm : report->vm_uuid, report->to,
+                  migration_result_nicks[report->result],
+                  report->error ? report->error->message : "");
 }
 
 static void
@@ -252,7 +260,8 @@ source_main(gpointer self)
 {
     Source *source = self;
     g_autoptr(GError) error = NULL;
-    gboolean ok = runner_run(&source->runner, source_stages, source_n_stages, source->first_stage, &error);
+    gboolean ok =
+        runner_run(&source->runner, source_stages, source_n_stages, source->first_stage, &error);
 
     if (runner_is_leaving(&source->runner))
         return NULL;
@@ -267,8 +276,9 @@ source_main(gpointer self)
             !g_error_matches(error, GODWIT_ERROR, GODWIT_ERROR_REFUSED))
             g_prefix_error(&error, "VM %s stays on %s: ", vm, source->motion->config.host_name);
         source_set_result(source,
-                          g_error_matches(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED) ? MIGRATION_CANCELLED
-                                                                                       : MIGRATION_FAILED,
+                          g_error_matches(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED)
+                              ? MIGRATION_CANCELLED
+                              : MIGRATION_FAILED,
                           error);
     }
     g_clear_pointer(&source->peer, http_client_free); /* belongs to this thread */
@@ -308,8 +318,8 @@ source_make(Motion *motion, const MigrationRequest *request, GError **error)
     Policy policy;
 
     if (!policy_parse(request->policy, &policy)) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "unknown policy '%s'; there are gentle, standard and urgent",
-                    request->policy);
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                    "unknown policy '%s'; there are gentle, standard and urgent", request->policy);
         return NULL;
     }
     source = g_new0(Source, 1);
@@ -341,7 +351,8 @@ source_begin(Source *source, GError **error)
     json_node_take_object(detail, json_object_new());
     json_object_set_member(json_node_get_object(detail), "request",
                            record_to_json(&migration_request_type, source->request));
-    if (!journal_write(source->runner.journal, source->recovering ? "restart" : "accept", "note", detail, error))
+    if (!journal_write(source->runner.journal, source->recovering ? "restart" : "accept", "note",
+                       detail, error))
         return FALSE;
     runner_start(&source->runner, "source", source_main);
     return TRUE;
@@ -384,7 +395,8 @@ source_recover(Motion *motion, const char *id, GPtrArray *lines, GError **error)
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID, "it doesn't begin with a request");
         return NULL;
     }
-    request = record_from_json(&migration_request_type, json_object_get_member(accepted, "request"), error);
+    request = record_from_json(&migration_request_type, json_object_get_member(accepted, "request"),
+                               error);
     if (!request || !(source = source_make(motion, request, error)))
         return NULL;
     source->recovering = TRUE;
@@ -396,8 +408,11 @@ source_recover(Motion *motion, const char *id, GPtrArray *lines, GError **error)
         source->report->memory_bytes = source->vm->memory_max_bytes;
     }
     source->first_stage = MAX(begun, SOURCE_STAGE_SWITCH);
-    /* Undone before the VM could have begun to move: `switch` settles that too, by libvirt's word that it runs here. */
-    source_warn(source, g_strdup("godwitd was restarted on the source in the middle; some figures are missing"));
+    /* Undone before the VM could have begun to move: `switch` settles that too, by libvirt's word
+     * that it runs here. */
+    source_warn(
+        source,
+        g_strdup("godwitd was restarted on the source in the middle; some figures are missing"));
     if (source_begin(source, error))
         return source;
     source_free(source);
@@ -415,8 +430,9 @@ source_cancel(Source *source, GError **error)
 {
     if (g_atomic_int_get(&source->moved)) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "VM %s runs on %s already; to have it back: godwit migrate %s --to %s", source->report->vm,
-                    source->request->to->name, source->report->vm, source->motion->config.host_name);
+                    "VM %s runs on %s already; to have it back: godwit migrate %s --to %s",
+                    source->report->vm, source->request->to->name, source->report->vm,
+                    source->motion->config.host_name);
         return FALSE;
     }
     g_mutex_lock(&source->lock);
@@ -452,13 +468,15 @@ add_pass(Source *source, gint64 number)
     MigrationPass *pass;
     gint64 limit;
 
-    if (!source->vm || source->suspended_us || !source->motion->config.hv->ops->job(source->motion->config.hv, source->request->vm_uuid, &job, NULL) ||
+    if (!source->vm || source->suspended_us ||
+        !source->motion->config.hv->ops->job(source->motion->config.hv, source->request->vm_uuid,
+                                             &job, NULL) ||
         !job.active)
         return;
     limit = source->controller.limit_ms;
     if (controller_pass(&source->controller, job.remaining_bytes) != limit)
-        source->motion->config.hv->ops->set_max_downtime(source->motion->config.hv, source->request->vm_uuid,
-                                                         source->controller.limit_ms, NULL);
+        source->motion->config.hv->ops->set_max_downtime(
+            source->motion->config.hv, source->request->vm_uuid, source->controller.limit_ms, NULL);
     pass = record_new(&migration_pass_type);
     pass->number = number;
     pass->remaining_bytes = job.remaining_bytes;
@@ -468,7 +486,8 @@ add_pass(Source *source, gint64 number)
     pass->downtime_limit_ms = source->controller.limit_ms;
     g_mutex_lock(&source->lock);
     pass->start_s = seconds_since_start(source);
-    source->report->pages->raw = job.pages_normal; /* newer than the last look at the progress may be */
+    source->report->pages->raw =
+        job.pages_normal; /* newer than the last look at the progress may be */
     source->report->pages->zero = job.pages_zero;
     if (source->report->passes->len >= MIGRATION_PASSES_MAX)
         g_ptr_array_remove_index(source->report->passes, 0);
@@ -503,7 +522,8 @@ source_free(Source *source)
         return;
     runner_clear(&source->runner);
     if (source->call.thread && !g_atomic_int_get(&source->call.done))
-        return; /* godwitd stops while libvirt's call goes on: its thread still reads this memory, the process ends */
+        return; /* godwitd stops while libvirt's call goes on: its thread still reads this memory,
+                   the process ends */
     g_clear_pointer(&source->call.thread, g_thread_join);
     g_clear_error(&source->call.error);
     g_clear_error(&source->connection_error);

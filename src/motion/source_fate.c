@@ -3,20 +3,23 @@
 /*
  * Theory of operation: whose is the VM?
  *
- * When libvirt's migrate call has ended, well or badly, or was lost because godwitd was restarted, both sides are made to agree, by this table.
- * What libvirt here says of the VM, in order of asking:
+ * When libvirt's migrate call has ended, well or badly, or was lost because godwitd was restarted,
+ * both sides are made to agree, by this table. What libvirt here says of the VM, in order of
+ * asking:
  *
  *     job still active     libvirt isn't done: wait
  *     no answer            libvirt is down: wait, after 30 s with an alarm
- *     runs                 it stays here. The destination never had proof, so it can't have started it: it is told to clean up
- *     gone                 libvirt ended it here: the destination is told so, which is the slow proof, until it answers that it runs there.
- *                          Where it has nothing of the VM, the VM was shut down by itself or by a person meanwhile
- *     stopped by migration neither libvirt's word nor the proof went through. The destination is asked: if it has proof, it runs there.
- *                          Else it gives up for good ("aborted" is final there), and only then the VM is resumed here
- *     paused otherwise     by a person, or for a disk's error: it stays here, as it is
+ *     runs                 it stays here. The destination never had proof, so it can't have started
+ * it: it is told to clean up gone                 libvirt ended it here: the destination is told
+ * so, which is the slow proof, until it answers that it runs there. Where it has nothing of the VM,
+ * the VM was shut down by itself or by a person meanwhile stopped by migration neither libvirt's
+ * word nor the proof went through. The destination is asked: if it has proof, it runs there. Else
+ * it gives up for good ("aborted" is final there), and only then the VM is resumed here paused
+ * otherwise     by a person, or for a disk's error: it stays here, as it is
  *
- * While the destination can't be reached and its word is needed, nothing is done on either side: the result is `unsettled`, an alarm says
- * which commands a person would use, and it is asked again every 2 to 30 s.
+ * While the destination can't be reached and its word is needed, nothing is done on either side:
+ * the result is `unsettled`, an alarm says which commands a person would use, and it is asked again
+ * every 2 to 30 s.
  */
 #include <string.h>
 
@@ -69,11 +72,14 @@ say_unsettled(Source *source, const char *why)
     if (source->alarmed)
         return;
     source->alarmed = TRUE;
-    motion_alarm(source->motion, source->request->id, vm,
-                 g_strdup_printf("VM %s, on its way from %s to %s, may be stopped: %s. Nothing is guessed: this is tried again "
-                                 "until both hosts can be asked. If one of them is known to be switched off: see "
-                                 "virsh list --all on the other; to run it there, virsh resume %s",
-                                 vm, here, there, why, vm));
+    motion_alarm(
+        source->motion, source->request->id, vm,
+        g_strdup_printf(
+            "VM %s, on its way from %s to %s, may be stopped: %s. Nothing is guessed: this is "
+            "tried again "
+            "until both hosts can be asked. If one of them is known to be switched off: see "
+            "virsh list --all on the other; to run it there, virsh resume %s",
+            vm, here, there, why, vm));
 }
 
 static void
@@ -90,7 +96,8 @@ say_settled(Source *source)
 static Incoming *
 ask_destination(Source *source, const char *word, GError **error)
 {
-    g_autofree char *path = g_strdup_printf("/v1/incoming/%s%s", source->request->id, word ? "/settle" : "");
+    g_autofree char *path =
+        g_strdup_printf("/v1/incoming/%s%s", source->request->id, word ? "/settle" : "");
     g_autoptr(JsonNode) answer = NULL;
     JsonNode *body = NULL;
 
@@ -125,7 +132,8 @@ source_tell_runs(Source *source)
             return;
     }
     source->gave_up_telling = TRUE;
-    source_warn(source, g_strdup_printf("%s could not be told that the VM stays here; it asks by itself, and never starts the VM meanwhile",
+    source_warn(source, g_strdup_printf("%s could not be told that the VM stays here; it asks by "
+                                        "itself, and never starts the VM meanwhile",
                                         source->request->to->name));
 }
 
@@ -146,9 +154,10 @@ tell_gone(Source *source)
             return g_steal_pointer(&there);
         }
         if (ms > POLL_FIRST_MS * 4) {
-            g_autofree char *why = g_strdup_printf("it is gone here, and %s %s%s", source->request->to->name,
-                                                   there ? "has not started it yet: " : "doesn't answer: ",
-                                                   there ? there->reason : error->message);
+            g_autofree char *why =
+                g_strdup_printf("it is gone here, and %s %s%s", source->request->to->name,
+                                there ? "has not started it yet: " : "doesn't answer: ",
+                                there ? there->reason : error->message);
 
             say_unsettled(source, why);
         }
@@ -200,7 +209,8 @@ alarm_stopped(gpointer data)
 {
     Source *source = data;
 
-    say_unsettled(source, "it has been stopped for the switch for half a minute, and libvirt is not done");
+    say_unsettled(source,
+                  "it has been stopped for the switch for half a minute, and libvirt is not done");
     return G_SOURCE_REMOVE;
 }
 
@@ -233,7 +243,8 @@ wait_for_fate(Source *source, Fate *fate)
         *fate = look(source, &why);
         if (*fate != FATE_BUSY && *fate != FATE_UNKNOWN)
             return TRUE;
-        if (*fate == FATE_UNKNOWN && clock_monotonic_us() - since_us > LIBVIRT_SILENT_MS * G_TIME_SPAN_MILLISECOND)
+        if (*fate == FATE_UNKNOWN &&
+            clock_monotonic_us() - since_us > LIBVIRT_SILENT_MS * G_TIME_SPAN_MILLISECOND)
             say_unsettled(source, why->message);
         if (!wait_ms(source, ms))
             return FALSE;
@@ -256,8 +267,8 @@ stays(Source *source, GError **error)
     g_autoptr(GError) cause = NULL;
     gboolean session_lost;
 
-    /* Asked before the destination ends its side, which ends the session too; and libvirt, which sees
-     * no more of a lost session than a closed socket, may have been quicker to tell. */
+    /* Asked before the destination ends its side, which ends the session too; and libvirt, which
+     * sees no more of a lost session than a closed socket, may have been quicker to tell. */
     runner_wait(&source->runner, session_failed, SESSION_WORD_MS, "the worker's word", NULL);
     session_lost = source_worker_failure(source, &cause);
     source_tell_runs(source);
@@ -269,7 +280,8 @@ stays(Source *source, GError **error)
         g_propagate_error(error, g_error_copy(source->call.error));
     else
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR,
-                    "the migration to %s ended before the VM had moved, while godwitd was restarted; start it again",
+                    "the migration to %s ended before the VM had moved, while godwitd was "
+                    "restarted; start it again",
                     source->request->to->name);
     return FALSE;
 }
@@ -287,17 +299,23 @@ gone(Source *source, GError **error)
     }
     if (source->incoming->state == INCOMING_RUNNING)
         return TRUE;
-    motion_alarm(source->motion, source->request->id, vm,
-                 g_strdup_printf("VM %s ended on %s while it was being moved, and %s doesn't have it (%s): it was shut down from inside or by a person, or "
-                                 "its QEMU died (see /var/log/libvirt/qemu/%s.log); to have it again: virsh start %s",
-                                 vm, source->motion->config.host_name, source->request->to->name,
-                                 source->incoming->reason ? source->incoming->reason : "nothing came", vm, vm));
+    motion_alarm(
+        source->motion, source->request->id, vm,
+        g_strdup_printf(
+            "VM %s ended on %s while it was being moved, and %s doesn't have it (%s): it was shut "
+            "down from inside or by a person, or "
+            "its QEMU died (see /var/log/libvirt/qemu/%s.log); to have it again: virsh start %s",
+            vm, source->motion->config.host_name, source->request->to->name,
+            source->incoming->reason ? source->incoming->reason : "nothing came", vm, vm));
     g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR,
-                "VM %s was shut down, or its QEMU ended, while it was being moved; start it again: virsh start %s", vm, vm);
+                "VM %s was shut down, or its QEMU ended, while it was being moved; start it again: "
+                "virsh start %s",
+                vm, vm);
     return FALSE;
 }
 
-/** Stopped here, unknown there: the destination's word decides, and is final before anything runs here. */
+/** Stopped here, unknown there: the destination's word decides, and is final before anything runs
+ * here. */
 static gboolean
 held(Source *source, GError **error)
 {
@@ -320,8 +338,9 @@ held(Source *source, GError **error)
             }
         }
         {
-            g_autofree char *why = g_strdup_printf("it is stopped on %s, and %s", source->motion->config.host_name,
-                                                   local ? local->message : "the destination has not given it up yet");
+            g_autofree char *why =
+                g_strdup_printf("it is stopped on %s, and %s", source->motion->config.host_name,
+                                local ? local->message : "the destination has not given it up yet");
 
             say_unsettled(source, why);
         }

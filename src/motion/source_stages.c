@@ -35,7 +35,8 @@ note_vm(Source *source, GError **error)
     JsonNode *detail = json_node_new(JSON_NODE_OBJECT);
 
     json_node_take_object(detail, json_object_new());
-    json_object_set_member(json_node_get_object(detail), "vm", record_to_json(&vm_type, source->vm));
+    json_object_set_member(json_node_get_object(detail), "vm",
+                           record_to_json(&vm_type, source->vm));
     return journal_write(source->runner.journal, "admit", "note", detail, error);
 }
 
@@ -60,7 +61,8 @@ run_admit(gpointer self, GError **error)
         return FALSE;
     if (hv->ops->job(hv, source->vm->uuid, &job, NULL) && job.active) {
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CONFLICT,
-                    "VM %s has another job running in libvirt (virsh domjobinfo %s); wait for it or abort it: virsh domjobabort %s",
+                    "VM %s has another job running in libvirt (virsh domjobinfo %s); wait for it "
+                    "or abort it: virsh domjobabort %s",
                     source->vm->name, source->vm->name, source->vm->name);
         return FALSE;
     }
@@ -91,8 +93,8 @@ static gboolean
 ask_reservation(Source *source, GError **error)
 {
     g_autoptr(ReservationRequest) request = reservation_request(source);
-    g_autoptr(JsonNode) answer = source_call_peer(source, "POST", "/v1/incoming",
-                                                  record_to_json(&reservation_request_type, request), error);
+    g_autoptr(JsonNode) answer = source_call_peer(
+        source, "POST", "/v1/incoming", record_to_json(&reservation_request_type, request), error);
 
     shared_remove(source->vm, source->request->id);
     if (!answer)
@@ -102,10 +104,12 @@ ask_reservation(Source *source, GError **error)
     if (source->reservation && source->reservation->ticket && source->reservation->addresses)
         return TRUE;
     if (!source->reservation)
-        g_prefix_error(error, "host %s answered the reservation with what can't be read: ", source->request->to->name);
+        g_prefix_error(error, "host %s answered the reservation with what can't be read: ",
+                       source->request->to->name);
     else
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL,
-                    "host %s gave a reservation without ticket or migration address; do both hosts run the same Godwit? godwit doctor",
+                    "host %s gave a reservation without ticket or migration address; do both hosts "
+                    "run the same Godwit? godwit doctor",
                     source->request->to->name);
     return FALSE;
 }
@@ -119,9 +123,11 @@ unix_listener(const char *path, GError **error)
     if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path)
         errno = ENAMETOOLONG;
     else if (fd >= 0 && (unlink(path) == 0 || errno == ENOENT) &&
-             bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && chmod(path, 0600) == 0 && listen(fd, 4) == 0)
+             bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && chmod(path, 0600) == 0 &&
+             listen(fd, 4) == 0)
         return fd_steal(&fd);
-    g_set_error(error, GODWIT_ERROR, errno == ENOSPC ? GODWIT_ERROR_NO_SPACE : GODWIT_ERROR_INTERNAL,
+    g_set_error(error, GODWIT_ERROR,
+                errno == ENOSPC ? GODWIT_ERROR_NO_SPACE : GODWIT_ERROR_INTERNAL,
                 "cannot listen on %s: %s", path, g_strerror(errno));
     return -1;
 }
@@ -160,7 +166,8 @@ run_reserve(gpointer self, GError **error)
 {
     Source *source = self;
 
-    return ask_reservation(source, error) && start_worker(source, error) && !source_cancelled(source, error);
+    return ask_reservation(source, error) && start_worker(source, error) &&
+           !source_cancelled(source, error);
 }
 
 static gboolean
@@ -174,7 +181,8 @@ end_worker(Source *source)
 {
     if (source->worker) {
         worker_end(source->worker);
-        if (!runner_wait(&source->runner, worker_is_gone, WORKER_END_MS, "the flyway worker's end", NULL))
+        if (!runner_wait(&source->runner, worker_is_gone, WORKER_END_MS, "the flyway worker's end",
+                         NULL))
             worker_kill(source->worker);
         g_clear_pointer(&source->worker, worker_free);
     }
@@ -204,13 +212,14 @@ connect_one(Source *source, const char *address, GError **error)
 
     g_socket_client_set_enable_proxy(client, FALSE);
     g_socket_client_set_timeout(client, CONNECT_SECONDS);
-    connection = g_socket_client_connect_to_host(client, v6 ? v6 : address, (guint16)source->reservation->port,
-                                                 source->leaving, error);
+    connection = g_socket_client_connect_to_host(
+        client, v6 ? v6 : address, (guint16)source->reservation->port, source->leaving, error);
     if (!connection)
         return -1;
     flyway_preamble_make(preamble, source->request->id);
     socket = g_socket_connection_get_socket(connection);
-    if (g_socket_send(socket, (const char *)preamble, sizeof preamble, source->leaving, error) != sizeof preamble)
+    if (g_socket_send(socket, (const char *)preamble, sizeof preamble, source->leaving, error) !=
+        sizeof preamble)
         return -1;
     return fcntl(g_socket_get_fd(socket), F_DUPFD_CLOEXEC, 3);
 }
@@ -220,12 +229,14 @@ give_connection(Source *source)
 {
     g_autoptr(GString) tried = g_string_new(NULL);
 
-    for (char **address = source->reservation ? source->reservation->addresses : NULL; address && *address; address++) {
+    for (char **address = source->reservation ? source->reservation->addresses : NULL;
+         address && *address; address++) {
         g_autoptr(GError) error = NULL;
         int fd = connect_one(source, *address, &error);
 
         if (fd >= 0) {
-            g_autofree char *detail = g_strdup_printf("over %s port %" G_GINT64_FORMAT, *address, source->reservation->port);
+            g_autofree char *detail = g_strdup_printf("over %s port %" G_GINT64_FORMAT, *address,
+                                                      source->reservation->port);
 
             source_stage_detail(source, g_steal_pointer(&detail));
             worker_give_connection(source->worker, fd);
@@ -236,8 +247,10 @@ give_connection(Source *source)
     }
     g_clear_error(&source->connection_error);
     g_set_error(&source->connection_error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
-                "no migration address of %s could be reached on port %" G_GINT64_FORMAT " (%s): check that network and its firewall",
-                source->request->to->name, source->reservation ? source->reservation->port : 0, tried->str);
+                "no migration address of %s could be reached on port %" G_GINT64_FORMAT
+                " (%s): check that network and its firewall",
+                source->request->to->name, source->reservation ? source->reservation->port : 0,
+                tried->str);
 }
 
 static void
@@ -262,11 +275,12 @@ source_worker_failure(Source *source, GError **error)
     if (!status || status->state != WORKER_FAILED)
         return FALSE;
     if (status->error)
-        g_propagate_prefixed_error(error, g_error_copy(status->error), "the data connection to %s: ",
-                                   source->request->to->name);
+        g_propagate_prefixed_error(error, g_error_copy(status->error),
+                                   "the data connection to %s: ", source->request->to->name);
     else
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
-                    "the flyway worker ended unexpectedly; see the journal of godwitd on both hosts");
+        g_set_error(
+            error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
+            "the flyway worker ended unexpectedly; see the journal of godwitd on both hosts");
     return TRUE;
 }
 
@@ -289,7 +303,8 @@ run_open(gpointer self, GError **error)
 {
     Source *source = self;
 
-    return runner_wait(&source->runner, session_open, 0, "the data connection to be proved on both sides", error) &&
+    return runner_wait(&source->runner, session_open, 0,
+                       "the data connection to be proved on both sides", error) &&
            !source_cancelled(source, error);
 }
 
@@ -344,7 +359,8 @@ on_progress(gpointer data)
     if (source->worker)
         worker_refresh(source->worker);
     /* Not in the switch: libvirt holds the domain then, and would hold us for a second. */
-    if (!source->suspended_us && hv->ops->job(hv, source->request->vm_uuid, &job, NULL) && job.active) {
+    if (!source->suspended_us && hv->ops->job(hv, source->request->vm_uuid, &job, NULL) &&
+        job.active) {
         set_progress(source, &job);
         /* Tried again until libvirt's job has ended: it can't be aborted in each of its phases. */
         if (g_atomic_int_get(&source->cancel))
@@ -393,9 +409,12 @@ run_copy(gpointer self, GError **error)
     Hv *hv = hv_of(source);
     g_autoptr(GError) local = NULL;
 
-    if (!hv->ops->set_max_downtime(hv, source->request->vm_uuid, controller_pass(&source->controller, source->vm->memory_max_bytes),
-                                   &local))
-        source_warn(source, g_strdup_printf("the downtime limit could not be set, QEMU's default holds: %s", local->message));
+    if (!hv->ops->set_max_downtime(
+            hv, source->request->vm_uuid,
+            controller_pass(&source->controller, source->vm->memory_max_bytes), &local))
+        source_warn(source,
+                    g_strdup_printf("the downtime limit could not be set, QEMU's default holds: %s",
+                                    local->message));
     source->call.how = (HvMigrate){ .vm_uuid = source->request->vm_uuid,
                                     .rpc_socket = source->rpc_socket,
                                     .stream_socket = source->stream_socket,
@@ -405,7 +424,8 @@ run_copy(gpointer self, GError **error)
     source->call.thread = g_thread_new("migrate", call_main, source);
     if (!runner_wait(&source->runner, copied, 0, "the copy", error))
         return FALSE;
-    /* libvirt said no, or the move was cancelled, before the VM was stopped: then this stage has failed. */
+    /* libvirt said no, or the move was cancelled, before the VM was stopped: then this stage has
+     * failed. */
     return source->suspended_us || source->call.ok || source_settle(source, error);
 }
 
@@ -415,7 +435,8 @@ undo_copy(gpointer self)
     Source *source = self;
 
     stop_progress(source);
-    /* What Godwit set for the move must not stay with the VM: QEMU's default, for a later virsh migrate. */
+    /* What Godwit set for the move must not stay with the VM: QEMU's default, for a later virsh
+     * migrate. */
     hv_of(source)->ops->set_max_downtime(hv_of(source), source->request->vm_uuid, 300, NULL);
 }
 
@@ -432,7 +453,8 @@ run_switch(gpointer self, GError **error)
     if (source->recovering) /* which may have been in the middle of `reserve` */
         shared_remove(source->vm, source->request->id);
     if (source->recovering && !source->worker)
-        source->worker = worker_attach(WORKER_SOURCE, source->folder, source->runner.context, on_worker, source, &lost);
+        source->worker = worker_attach(WORKER_SOURCE, source->folder, source->runner.context,
+                                       on_worker, source, &lost);
     ok = source_settle(source, error);
     stop_progress(source);
     return ok;
@@ -447,13 +469,15 @@ run_announce(gpointer self, GError **error)
 
     for (char **warning = source->incoming->warnings; warning && *warning; warning++)
         source_warn(source, g_strdup_printf("%s: %s", source->request->to->name, *warning));
-    source_stage_detail(source, g_strdup_printf("%s announced the VM (frames sent until then: %" G_GINT64_FORMAT "), as QEMU did",
-                                                source->request->to->name, source->incoming->announced));
+    source_stage_detail(
+        source, g_strdup_printf("%s announced the VM (frames sent until then: %" G_GINT64_FORMAT
+                                "), as QEMU did",
+                                source->request->to->name, source->incoming->announced));
     return TRUE;
 }
 
-/** Relates the destination's monotonic clock to ours, by what the workers measured over their session. Without it the pause
- * can't be told, no more. */
+/** Relates the destination's monotonic clock to ours, by what the workers measured over their
+ * session. Without it the pause can't be told, no more. */
 static void
 relate_clocks(Source *source)
 {
@@ -464,7 +488,8 @@ relate_clocks(Source *source)
         return;
     source->offset_us = status->peer_clock_offset_us;
     if (status->peer_clock_uncertainty_us > CLOCK_WARN_US)
-        source_warn(source, g_strdup_printf("the hosts' clocks could be related to %.0f ms only; so exact are pause and blackout",
+        source_warn(source, g_strdup_printf("the hosts' clocks could be related to %.0f ms only; "
+                                            "so exact are pause and blackout",
                                             (double)status->peer_clock_uncertainty_us / 1000.0));
 }
 
@@ -495,7 +520,8 @@ run_verify(gpointer self, GError **error)
         blackout = "not measured: the VM sent nothing by itself within a second";
     else if (source->report->blackout_ms >= 0)
         blackout = "measured by the VM's first frame";
-    source_stage_detail(source, g_strdup_printf("runs on %s; blackout %s", source->request->to->name, blackout));
+    source_stage_detail(
+        source, g_strdup_printf("runs on %s; blackout %s", source->request->to->name, blackout));
     return TRUE;
 }
 
@@ -515,28 +541,29 @@ run_retire(gpointer self, GError **error)
     left = hv->ops->vm(hv, source->request->vm_uuid, NULL);
     if (!left)
         return TRUE;
-    /* It runs there, so what is left here is a shell: a paused process that libvirt did not end, or a definition. */
+    /* It runs there, so what is left here is a shell: a paused process that libvirt did not end, or
+     * a definition. */
     if (left->state == VM_RUNNING) {
         motion_alarm(source->motion, source->request->id, left->name,
-                     g_strdup_printf("VM %s runs on %s, and libvirt says that it runs on %s too; stop the one that is wrong at once: "
+                     g_strdup_printf("VM %s runs on %s, and libvirt says that it runs on %s too; "
+                                     "stop the one that is wrong at once: "
                                      "virsh destroy %s",
-                                     left->name, source->request->to->name, source->motion->config.host_name, left->name));
+                                     left->name, source->request->to->name,
+                                     source->motion->config.host_name, left->name));
         return TRUE;
     }
     if (!hv->ops->destroy(hv, left->uuid, TRUE, &local))
-        source_warn(source, g_strdup_printf("the old definition is still on %s: %s; remove it: virsh undefine %s",
-                                            source->motion->config.host_name, local->message, left->name));
+        source_warn(
+            source,
+            g_strdup_printf("the old definition is still on %s: %s; remove it: virsh undefine %s",
+                            source->motion->config.host_name, local->message, left->name));
     return TRUE;
 }
 
 const Stage source_stages[] = {
-    { "admit", run_admit, NULL, 15, FALSE },
-    { "reserve", run_reserve, undo_reserve, 60, FALSE },
-    { "open", run_open, NULL, 30, FALSE },
-    { "copy", run_copy, undo_copy, 0, FALSE },
-    { "switch", run_switch, NULL, 0, TRUE },
-    { "announce", run_announce, NULL, 10, FALSE },
-    { "verify", run_verify, NULL, 10, FALSE },
-    { "retire", run_retire, NULL, 30, FALSE },
+    { "admit", run_admit, NULL, 15, FALSE },   { "reserve", run_reserve, undo_reserve, 60, FALSE },
+    { "open", run_open, NULL, 30, FALSE },     { "copy", run_copy, undo_copy, 0, FALSE },
+    { "switch", run_switch, NULL, 0, TRUE },   { "announce", run_announce, NULL, 10, FALSE },
+    { "verify", run_verify, NULL, 10, FALSE }, { "retire", run_retire, NULL, 30, FALSE },
 };
 const gsize source_n_stages = G_N_ELEMENTS(source_stages);

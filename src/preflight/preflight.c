@@ -3,10 +3,10 @@
 /*
  * Theory of operation
  *
- * Each check is one row of `checks`: an id, a severity and a pure function that looks at the facts of both
- * hosts and adds one finding per thing that speaks against the move. A check that needs facts which are not
- * there (source or destination unknown) finds nothing: the side that has them asks again, the
- * destination at reserve.
+ * Each check is one row of `checks`: an id, a severity and a pure function that looks at the facts
+ * of both hosts and adds one finding per thing that speaks against the move. A check that needs
+ * facts which are not there (source or destination unknown) finds nothing: the side that has them
+ * asks again, the destination at reserve.
  */
 #include "preflight/preflight.h"
 
@@ -64,7 +64,8 @@ static void
 check_vm_running(Context *context)
 {
     const Vm *vm = context->input->vm;
-    const char *remedy = vm->state == VM_PAUSED ? "resume it first: virsh resume" : "start it first: virsh start";
+    const char *remedy =
+        vm->state == VM_PAUSED ? "resume it first: virsh resume" : "start it first: virsh start";
 
     if (vm->state != VM_RUNNING)
         found(context, "VM %s is %s; only a running VM can be moved live; %s %s", vm->name,
@@ -78,7 +79,8 @@ check_different_host(Context *context)
     const Vm *vm = context->input->vm;
 
     if (host && g_strcmp0(host->uuid, vm->host) == 0)
-        found(context, "VM %s is on %s already; choose another host (godwit host list)", vm->name, host->name);
+        found(context, "VM %s is on %s already; choose another host (godwit host list)", vm->name,
+              host->name);
 }
 
 static void
@@ -87,8 +89,9 @@ check_destination_up(Context *context)
     const Host *host = destination_host(context);
 
     if (host && host->state != HOST_CONNECTED)
-        found(context, "host %s is %s%s%s; see godwit doctor", host->name, host_state_nicks[host->state],
-              host->state_reason ? ": " : "", host->state_reason ? host->state_reason : "");
+        found(context, "host %s is %s%s%s; see godwit doctor", host->name,
+              host_state_nicks[host->state], host->state_reason ? ": " : "",
+              host->state_reason ? host->state_reason : "");
 }
 
 static void
@@ -102,7 +105,8 @@ check_name_free(Context *context)
 
         if (strcmp(other->name, vm->name) == 0 && strcmp(other->uuid, vm->uuid) != 0)
             found(context,
-                  "host %s has another VM named %s (UUID %s, %s); rename one of them: virsh domrename %s NEW-NAME",
+                  "host %s has another VM named %s (UUID %s, %s); rename one of them: virsh "
+                  "domrename %s NEW-NAME",
                   there->host->name, vm->name, other->uuid, vm_state_nicks[other->state], vm->name);
     }
 }
@@ -120,9 +124,11 @@ check_uuid_free(Context *context)
 
         if (strcmp(other->uuid, vm->uuid) == 0)
             found(context,
-                  "host %s has a VM with the same UUID %s (%s, %s); if that is an old definition, remove it "
+                  "host %s has a VM with the same UUID %s (%s, %s); if that is an old definition, "
+                  "remove it "
                   "there: virsh undefine %s",
-                  there->host->name, vm->uuid, other->name, vm_state_nicks[other->state], other->name);
+                  there->host->name, vm->uuid, other->name, vm_state_nicks[other->state],
+                  other->name);
     }
 }
 
@@ -135,14 +141,16 @@ check_memory(Context *context)
 
     if (!host || g_strcmp0(host->uuid, vm->host) == 0)
         return;
-    free_bytes = host->memory_free_bytes - host->memory_reserved_bytes - context->input->destination_headroom_bytes;
+    free_bytes = host->memory_free_bytes - host->memory_reserved_bytes -
+                 context->input->destination_headroom_bytes;
     if (free_bytes < vm->memory_max_bytes) {
         g_autofree char *needed = units_bytes((guint64)vm->memory_max_bytes);
         g_autofree char *there = units_bytes((guint64)MAX(free_bytes, 0));
         g_autofree char *reserved = units_bytes((guint64)host->memory_reserved_bytes);
 
         found(context,
-              "host %s has %s of memory free for VMs (%s reserved for others on their way), VM %s needs %s; free memory "
+              "host %s has %s of memory free for VMs (%s reserved for others on their way), VM %s "
+              "needs %s; free memory "
               "there or choose another host",
               host->name, there, reserved, vm->name, needed);
     }
@@ -185,10 +193,11 @@ check_datastore(Context *context)
         here = datastore_of(input->source, disk->source);
         if (here && !datastore_of(input->destination, disk->source))
             found(context,
-                  "disk %s of VM %s is %s on datastore %s, which host %s doesn't have at %s; mount it there and start "
+                  "disk %s of VM %s is %s on datastore %s, which host %s doesn't have at %s; mount "
+                  "it there and start "
                   "its storage pool: virsh pool-start %s",
-                  disk->target, input->vm->name, disk->source, here->name, input->destination->host->name,
-                  here->path, here->name);
+                  disk->target, input->vm->name, disk->source, here->name,
+                  input->destination->host->name, here->path, here->name);
     }
 }
 
@@ -223,23 +232,31 @@ check_one_nic(Context *context, const VmNic *nic)
 
     /* The name comes first: libvirt tells a running VM's network as the bridge it led to here. */
     if (!nic->network) {
-        if (g_strcmp0(nic->type, "bridge") == 0 && nic->bridge && !host_has_nic(there->host, nic->bridge))
-            found(context, "interface %s of VM %s is on bridge %s, which host %s doesn't have; create it there", nic->mac,
-                  vm, nic->bridge, host);
+        if (g_strcmp0(nic->type, "bridge") == 0 && nic->bridge &&
+            !host_has_nic(there->host, nic->bridge))
+            found(context,
+                  "interface %s of VM %s is on bridge %s, which host %s doesn't have; create it "
+                  "there",
+                  nic->mac, vm, nic->bridge, host);
         return;
     }
     network = network_named(there, nic->network);
     if (!network)
         found(context,
-              "interface %s of VM %s is on network %s, which host %s doesn't have; define a network of that name there: "
+              "interface %s of VM %s is on network %s, which host %s doesn't have; define a "
+              "network of that name there: "
               "virsh net-define",
               nic->mac, vm, nic->network, host);
     else if (!network->active)
-        found(context, "network %s of VM %s is not active on host %s; start it there: virsh net-start %s",
+        found(context,
+              "network %s of VM %s is not active on host %s; start it there: virsh net-start %s",
               nic->network, vm, host, nic->network);
     else if (nic->port_group &&
-             !(network->port_groups && g_strv_contains((const char *const *)network->port_groups, nic->port_group)))
-        found(context, "network %s on host %s has no port group %s, which VM %s uses; add it there: virsh net-edit %s",
+             !(network->port_groups &&
+               g_strv_contains((const char *const *)network->port_groups, nic->port_group)))
+        found(context,
+              "network %s on host %s has no port group %s, which VM %s uses; add it there: virsh "
+              "net-edit %s",
               nic->network, host, nic->port_group, vm, nic->network);
 }
 
@@ -260,8 +277,10 @@ check_machine_type(Context *context)
 
     if (host && host->machine_types && host->machine_types[0] && vm->machine &&
         !g_strv_contains((const char *const *)host->machine_types, vm->machine))
-        found(context, "host %s doesn't know machine type %s of VM %s (its QEMU is %s); update QEMU there", host->name,
-              vm->machine, vm->name, host->versions && host->versions->qemu ? host->versions->qemu : "unknown");
+        found(context,
+              "host %s doesn't know machine type %s of VM %s (its QEMU is %s); update QEMU there",
+              host->name, vm->machine, vm->name,
+              host->versions && host->versions->qemu ? host->versions->qemu : "unknown");
 }
 
 static const Check checks[] = {
@@ -302,8 +321,8 @@ preflight_admit(const PreflightInput *input, GStrv *warnings, GError **error)
         if (finding->severity == PREFLIGHT_WARNS)
             g_strv_builder_add(warning, finding->message);
         else
-            g_string_append_printf(blocking, "%s%s (check %s)", blocking->len ? "; " : "", finding->message,
-                                   finding->id);
+            g_string_append_printf(blocking, "%s%s (check %s)", blocking->len ? "; " : "",
+                                   finding->message, finding->id);
     }
     if (warnings)
         *warnings = g_strv_builder_end(warning);

@@ -4,12 +4,13 @@
 #include "model/model.h"
 
 /**
- * What must be true for a migration to begin: a const table of checks, each a pure function over facts. Used by the manager before it
- * accepts, and again by the destination at reserve, with its own fresh facts.
+ * What must be true for a migration to begin: a const table of checks, each a pure function over
+ * facts. Used by the manager before it accepts, and again by the destination at reserve, with its
+ * own fresh facts.
  */
 typedef struct {
     const Vm *vm;
-    const Facts *source;      /* NULL: unknown (not connected) */
+    const Facts *source; /* NULL: unknown (not connected) */
     const Facts *destination;
     gint64 destination_headroom_bytes;
 } PreflightInput;
@@ -17,9 +18,9 @@ typedef struct {
 typedef enum { PREFLIGHT_BLOCKS, PREFLIGHT_WARNS } PreflightSeverity;
 
 typedef struct {
-    const char *id;           /* "vm-running", static */
+    const char *id; /* "vm-running", static */
     PreflightSeverity severity;
-    char *message;            /* names VM, device, host, value; what to do */
+    char *message; /* names VM, device, host, value; what to do */
 } PreflightFinding;
 void preflight_finding_free(PreflightFinding *finding);
 

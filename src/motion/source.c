@@ -369,26 +369,12 @@ source_new(Motion *motion, const MigrationRequest *request, GError **error)
     return NULL;
 }
 
-/** The index of the stage that the journal says was last begun. */
-static gsize
-last_begun(GPtrArray *lines)
-{
-    gsize begun = 0;
-
-    for (gsize i = 0; i < source_n_stages; i++) {
-        if (journal_last(lines, source_stages[i].name, "begin"))
-            begun = i;
-    }
-    return begun;
-}
-
 Source *
 source_recover(Motion *motion, const char *id, GPtrArray *lines, GError **error)
 {
     JsonObject *accepted = journal_last(lines, "accept", "note");
     JsonObject *admitted = journal_last(lines, "admit", "note");
     g_autoptr(MigrationRequest) request = NULL;
-    gsize begun = last_begun(lines);
     Source *source;
 
     if (!accepted || !json_object_has_member(accepted, "request")) {
@@ -407,9 +393,9 @@ source_recover(Motion *motion, const char *id, GPtrArray *lines, GError **error)
         source->report->vm = g_strdup(source->vm->name);
         source->report->memory_bytes = source->vm->memory_max_bytes;
     }
-    source->first_stage = MAX(begun, SOURCE_STAGE_SWITCH);
-    /* Undone before the VM could have begun to move: `switch` settles that too, by libvirt's word
-     * that it runs here. */
+    /* Wherever it was, `switch` finds out whose the VM is; before it had begun to move, that it
+     * stays. */
+    source->first_stage = SOURCE_STAGE_SWITCH;
     source_warn(
         source,
         g_strdup("godwitd was restarted on the source in the middle; some figures are missing"));

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import threading
 
 from labkit import wait_until
 
@@ -156,7 +157,7 @@ class Follower:
     """`godwit …` beside the test, whose errors can be waited for and who can be interrupted."""
 
     def __init__(self, lab, *words):
-        self.lines = []
+        self.lines, self.printed = [], []
         self.process = subprocess.Popen(
             ["godwit", *words], env=lab.env(), text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -168,6 +169,14 @@ class Follower:
             if text in line:
                 return line
         raise AssertionError(f"no '{text}' in {self.lines}")
+
+    def collect(self):
+        """From now on what it prints is in `printed`, line by line."""
+        def read():
+            for line in self.process.stdout:
+                self.printed.append(line)
+
+        threading.Thread(target=read, daemon=True).start()
 
     def interrupt(self):
         """Ctrl-C."""

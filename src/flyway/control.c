@@ -7,7 +7,7 @@
 #include "base/fd.h"
 
 static const char *const action_nicks[] = {
-    "start", "connection", "lane", "refuse-lane", "refresh", "end", NULL,
+    "start", "connection", "no-connection", "lane", "refuse-lane", "refresh", "end", NULL,
 };
 static const char *const side_nicks[] = { "source", "destination", NULL };
 static const char *const state_nicks[] = { "starting", "ready", "open", "failed", "ended", NULL };
@@ -22,6 +22,8 @@ static const RecordField request_fields[] = {
     RECORD_FIELD(ControlRequest, peer, STRING),
     RECORD_FIELD(ControlRequest, ticket, STRING),
     RECORD_FIELD(ControlRequest, ticket_expires_s, INT),
+    RECORD_FIELD(ControlRequest, resume_s, INT),
+    RECORD_FIELD(ControlRequest, connections, INT),
     RECORD_FIELD(ControlRequest, want, INT),
     RECORD_FIELD(ControlRequest, why, STRING),
 };
@@ -39,6 +41,9 @@ static const RecordField report_fields[] = {
     RECORD_FIELD(ControlReport, wire_bytes, INT),
     RECORD_FIELD(ControlReport, rpc_bytes, INT),
     RECORD_FIELD(ControlReport, stream_bytes, INT),
+    RECORD_FIELD(ControlReport, resent_bytes, INT),
+    RECORD_FIELD(ControlReport, connections, INT),
+    RECORD_FIELD(ControlReport, resumes, INT),
     RECORD_FIELD(ControlReport, finish_forwarded, BOOL),
     RECORD_FIELD(ControlReport, proved, BOOL),
     RECORD_FIELD(ControlReport, finish_refused, BOOL),

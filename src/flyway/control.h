@@ -10,10 +10,11 @@
  *
  * Requests, godwitd to worker (member "action"):
  *
- *     start        side, id, vm, self, peer, ticket, ticket_expires_s
+ *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections
  *                  descriptors: identity (control_identity_*), and at the source the listeners for
  *                  rpc and stream. Once; anything else first is ignored
  *     connection   want (source; else 0)      descriptor: TCP, preamble done
+ *     no-connection want                      it can't be had now; the question comes again
  *     lane         want                       descriptor: connected socket for the lane asked for
  *     refuse-lane  want, why
  *     refresh                                 a report comes
@@ -31,6 +32,7 @@
 typedef enum {
     CONTROL_START,
     CONTROL_CONNECTION,
+    CONTROL_NO_CONNECTION,
     CONTROL_LANE,
     CONTROL_REFUSE_LANE,
     CONTROL_REFRESH,
@@ -42,6 +44,7 @@ typedef struct {
     int side;   /* FlywaySide */
     char *id, *vm, *self, *peer, *ticket;
     gint64 ticket_expires_s;
+    gint64 resume_s, connections;
     gint64 want;
     char *why;
 } ControlRequest;
@@ -54,7 +57,8 @@ typedef struct {
 typedef struct {
     int state; /* WorkerState */
     gint64 pid;
-    gint64 wire_bytes, rpc_bytes, stream_bytes;
+    gint64 wire_bytes, rpc_bytes, stream_bytes, resent_bytes;
+    gint64 connections, resumes;
     gboolean finish_forwarded, proved, finish_refused, finish_unsettled;
     gint64 proved_us;
     gint64 clock_offset_us, clock_uncertainty_us; /* uncertainty -1: not measured */

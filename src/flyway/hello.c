@@ -4,13 +4,15 @@
  *
  * Between a TCP connection and a session stand two proofs: a certificate of the cluster naming the
  * right host (link.c, in the handshake), and the one-time ticket that the destination's godwitd
- * gave to the source's for this migration, inside TLS. Both have to be done within FLYWAY_HELLO_US.
+ * gave to the source's for this migration, inside TLS. Both have to be done within FLYWAY_HELLO_US,
+ * for a source's further connection within FLYWAY_STALL_US: then it tries another.
  *
  * The destination judges: version, ticket (compared in constant time), whether it was used or is
  * too old, then whether it is for this migration, VM, direction and pair of hosts. A no is told
  * with code and text and only ends that connection: the session goes on waiting for the right one
  * until the ticket is too old, so whoever connects first can't spoil a migration. Only an accepted
- * hello uses the ticket up.
+ * hello uses the ticket up: afterwards it is good only for further connections of that session,
+ * which need the same host's certificate as well.
  *
  * The source sends HELLO at once and takes the reply for final.
  */
@@ -59,10 +61,13 @@ hello_judge(const HelloTerms *terms, const FrameHello *hello, gint64 now_us, cha
     } else if (!same_secret(terms->ticket, hello->ticket, sizeof terms->ticket)) {
         code = FLYWAY_BAD_TICKET;
         why = "the ticket isn't the one that was given out for this migration";
-    } else if (terms->used) {
+    } else if (hello->further && !terms->used) {
+        code = FLYWAY_WRONG;
+        why = "the session that it would go on with isn't known here; start the migration anew";
+    } else if (!hello->further && terms->used) {
         code = FLYWAY_EXPIRED;
         why = "the ticket was used before; start the migration anew";
-    } else if (now_us > terms->expires_us) {
+    } else if (!hello->further && now_us > terms->expires_us) {
         code = FLYWAY_EXPIRED;
         why = "the ticket is too old; start the migration anew";
     } else if (hello->side == terms->side) {
@@ -104,6 +109,8 @@ send_hello(Hello *hello, const HelloTerms *terms)
     frame.hello.major = FLYWAY_MAJOR;
     frame.hello.minor = FLYWAY_MINOR;
     frame.hello.side = terms->side;
+    frame.hello.slot = hello->slot;
+    frame.hello.further = hello->further;
     frame.hello.abilities = FLYWAY_ABILITIES;
     memcpy(frame.hello.id, terms->id, 16);
     memcpy(frame.hello.vm, terms->vm, 16);
@@ -127,6 +134,8 @@ got_hello(Hello *hello, HelloTerms *terms, const FrameHello *theirs, gint64 now_
     if (reply->code == FLYWAY_OK) {
         terms->used = TRUE;
         hello->abilities = reply->abilities;
+        hello->slot = theirs->slot;
+        hello->further = theirs->further;
         hello->state = HELLO_ACCEPTED;
     } else {
         fault_set(&hello->fault, flyway_code_error(reply->code), "Refused a connection: %s",
@@ -187,10 +196,14 @@ take_frame(Hello *hello, HelloTerms *terms, gint64 now_us)
 void
 hello_begin(Hello *hello, const HelloTerms *terms, const LinkKeys *keys, int fd, gint64 now_us)
 {
+    gint64 limit_us = hello->further ? FLYWAY_STALL_US : FLYWAY_HELLO_US;
     char peer[37];
 
-    *hello =
-        (Hello){ .state = HELLO_TLS, .poll_index = -1, .deadline_us = now_us + FLYWAY_HELLO_US };
+    *hello = (Hello){ .state = HELLO_TLS,
+                      .poll_index = -1,
+                      .deadline_us = now_us + limit_us,
+                      .slot = hello->slot,
+                      .further = hello->further };
     flyway_uuid_format(terms->peer, peer);
     hello->link = link_new(keys, terms->side, peer, fd, &hello->fault);
     if (hello->link == NULL)
@@ -238,8 +251,7 @@ hello_run(Hello *hello, HelloTerms *terms, gint64 now_us)
         hello->state = HELLO_FAILED;
     }
     if (hello->state < HELLO_ACCEPTED && now_us >= hello->deadline_us)
-        fail_text(hello, GODWIT_ERROR_TIMEOUT,
-                  "The other worker didn't finish its hello within 10 seconds");
+        fail_text(hello, GODWIT_ERROR_TIMEOUT, "The other worker didn't finish its hello in time");
 }
 
 Link *

@@ -9,7 +9,7 @@ typedef struct {
     guint8 id[16], vm[16], self[16], peer[16];
     guint8 ticket[32];
     gint64 expires_us; /* destination: monotonic; no hello is accepted later */
-    gboolean used;     /* destination: a hello was accepted */
+    gboolean used;     /* destination: the first hello was accepted */
 } HelloTerms;
 
 typedef enum {
@@ -27,13 +27,15 @@ typedef struct {
     gint64 deadline_us; /* monotonic */
     int poll_index;
     Fault fault;
+    guint8 slot;       /* source: from the start; destination: ACCEPTED */
+    gboolean further;  /* likewise: the session was open already */
     guint64 abilities; /* ACCEPTED: those of both */
 } Hello;
 
 /** Destination: the verdict on a hello; text (FRAME_TEXT_MAX + 1 bytes) says why not. Pure. */
 FlywayCode hello_judge(const HelloTerms *terms, const FrameHello *hello, gint64 now_us, char *text);
 
-/** Takes fd. state is HELLO_FAILED where TLS can't be set up. */
+/** Takes fd. state is HELLO_FAILED where TLS can't be set up. slot and further are the source's. */
 void hello_begin(Hello *hello, const HelloTerms *terms, const LinkKeys *keys, int fd,
                  gint64 now_us);
 /** Goes on as far as it goes. Destination: on acceptance terms->used is set. */

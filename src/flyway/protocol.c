@@ -4,7 +4,7 @@
  *
  * The codec of the protocol in protocol.h: pure functions on (buffer, length), without I/O, globals
  * or allocation. A const table has for each type the limits of its payload and whether it belongs
- * to a lane; header checks come from it alone, and are made as soon as the eight bytes are there,
+ * to a lane; header checks come from it alone, and are made as soon as its sixteen bytes are there,
  * so that a bad length is refused before anything of its payload is awaited. A frame is decoded
  * only when it is whole: the receiver's buffer always has room for the largest.
  */
@@ -15,27 +15,28 @@
 
 typedef struct {
     guint8 type;
-    gboolean on_lane;
+    gboolean on_lane, numbered;
     guint32 min, max; /* payload, bytes */
     const char *name;
 } FrameRule;
 
 static const FrameRule rules[] = {
-    { FRAME_HELLO, FALSE, FRAME_HELLO_SIZE, FRAME_HELLO_SIZE, "HELLO" },
-    { FRAME_HELLO_REPLY, FALSE, FRAME_REPLY_SIZE, FRAME_REPLY_SIZE + FRAME_TEXT_MAX,
+    { FRAME_HELLO, FALSE, FALSE, FRAME_HELLO_SIZE, FRAME_HELLO_SIZE, "HELLO" },
+    { FRAME_HELLO_REPLY, FALSE, FALSE, FRAME_REPLY_SIZE, FRAME_REPLY_SIZE + FRAME_TEXT_MAX,
       "HELLO_REPLY" },
-    { FRAME_LANE_OPEN, TRUE, 8, 8, "LANE_OPEN" },
-    { FRAME_LANE_ACCEPT, TRUE, 4, 4, "LANE_ACCEPT" },
-    { FRAME_LANE_REFUSE, TRUE, 0, FRAME_REFUSE_TEXT_MAX, "LANE_REFUSE" },
-    { FRAME_DATA, TRUE, 1, FRAME_DATA_MAX, "DATA" },
-    { FRAME_CREDIT, TRUE, 4, 4, "CREDIT" },
-    { FRAME_EOF, TRUE, 0, 0, "EOF" },
-    { FRAME_CLOSE, TRUE, 0, 0, "CLOSE" },
-    { FRAME_PROVED, FALSE, 8, 8, "PROVED" },
-    { FRAME_REFUSED, FALSE, 0, 0, "REFUSED" },
-    { FRAME_PING, FALSE, 8, 8, "PING" },
-    { FRAME_PONG, FALSE, 16, 16, "PONG" },
-    { FRAME_BYE, FALSE, 0, 0, "BYE" },
+    { FRAME_LANE_OPEN, TRUE, TRUE, 8, 8, "LANE_OPEN" },
+    { FRAME_LANE_ACCEPT, TRUE, TRUE, 4, 4, "LANE_ACCEPT" },
+    { FRAME_LANE_REFUSE, TRUE, TRUE, 0, FRAME_REFUSE_TEXT_MAX, "LANE_REFUSE" },
+    { FRAME_DATA, TRUE, TRUE, 1, FRAME_DATA_MAX, "DATA" },
+    { FRAME_CREDIT, TRUE, TRUE, 4, 4, "CREDIT" },
+    { FRAME_EOF, TRUE, TRUE, 0, 0, "EOF" },
+    { FRAME_CLOSE, TRUE, TRUE, 0, 0, "CLOSE" },
+    { FRAME_PROVED, FALSE, TRUE, 8, 8, "PROVED" },
+    { FRAME_REFUSED, FALSE, TRUE, 0, 0, "REFUSED" },
+    { FRAME_PING, FALSE, FALSE, 8, 8, "PING" },
+    { FRAME_PONG, FALSE, FALSE, 16, 16, "PONG" },
+    { FRAME_ACK, FALSE, FALSE, 8, 8, "ACK" },
+    { FRAME_BYE, FALSE, TRUE, 0, 0, "BYE" },
 };
 
 static const FrameRule *
@@ -109,11 +110,15 @@ get_text(const guint8 *in, gsize length, char *out)
 static const char *
 decode_hello(const guint8 *in, FrameHello *hello)
 {
-    if (in[4] > FLYWAY_DESTINATION || in[5] != 0 || in[6] != 0 || in[7] != 0)
+    if (in[4] > FLYWAY_DESTINATION)
         return "HELLO names no side";
+    if (in[5] >= FLYWAY_LINKS || in[6] > 1 || in[7] != 0)
+        return "HELLO names no connection";
     hello->major = get16(in);
     hello->minor = get16(in + 2);
     hello->side = in[4];
+    hello->slot = in[5];
+    hello->further = in[6];
     hello->abilities = get64(in + 8);
     memcpy(hello->id, in + 16, 16);
     memcpy(hello->vm, in + 32, 16);
@@ -180,6 +185,9 @@ decode_payload(const guint8 *in, gsize length, Frame *frame)
         return NULL;
     case FRAME_CREDIT:
         return decode_amount(in, &frame->credit);
+    case FRAME_ACK:
+        frame->below = get64(in);
+        return frame->below > 0 ? NULL : "ACK of nothing";
     case FRAME_PONG:
         frame->clock.answered_us = get64(in + 8);
         G_GNUC_FALLTHROUGH;
@@ -207,6 +215,8 @@ check_header(const guint8 *in, const FrameRule *rule)
         return "unknown frame flags";
     if (rule->on_lane ? in[1] < 1 || in[1] > FLYWAY_LANES : in[1] != 0)
         return "lane number out of range";
+    if ((get64(in + 8) != 0) != rule->numbered)
+        return "frame number where none belongs, or none where one does";
     if (payload < rule->min || payload > rule->max)
         return "frame length out of range";
     return NULL;
@@ -227,6 +237,7 @@ frame_decode(const guint8 *in, gsize length, Frame *frame, gsize *used, const ch
         return -EAGAIN;
     frame->type = in[0];
     frame->lane = in[1];
+    frame->number = get64(in + 8);
     *why = decode_payload(in + FRAME_HEADER_SIZE, payload, frame);
     if (*why != NULL)
         return -EPROTO;
@@ -241,7 +252,8 @@ encode_hello(const FrameHello *hello, guint8 *out)
 {
     put16(out, hello->major);
     put16(out + 2, hello->minor);
-    put32(out + 4, (guint32)hello->side << 24);
+    put32(out + 4,
+          (guint32)hello->side << 24 | (guint32)hello->slot << 16 | (hello->further ? 1u << 8 : 0));
     put64(out + 8, hello->abilities);
     memcpy(out + 16, hello->id, 16);
     memcpy(out + 32, hello->vm, 16);
@@ -314,6 +326,9 @@ encode_payload(const Frame *frame, guint8 *out, gsize size)
     case FRAME_CREDIT:
         put32(out, frame->credit);
         break;
+    case FRAME_ACK:
+        put64(out, frame->below);
+        break;
     case FRAME_PONG:
         put64(out + 8, frame->clock.answered_us);
         G_GNUC_FALLTHROUGH;
@@ -336,6 +351,7 @@ frame_encode(const Frame *frame, guint8 *out, gsize room)
     gsize size;
 
     g_assert(rule != NULL);
+    g_assert((frame->number != 0) == rule->numbered);
     g_assert(rule->on_lane ? frame->lane >= 1 && frame->lane <= FLYWAY_LANES : frame->lane == 0);
     size = payload_size(frame);
     if (room < FRAME_HEADER_SIZE + size)
@@ -344,11 +360,20 @@ frame_encode(const Frame *frame, guint8 *out, gsize room)
     out[1] = frame->lane;
     put16(out + 2, 0);
     put32(out + 4, (guint32)size);
+    put64(out + 8, frame->number);
     encode_payload(frame, out + FRAME_HEADER_SIZE, size);
     return FRAME_HEADER_SIZE + size;
 }
 
 /* ---- words ----------------------------------------------------------------------------------- */
+
+gboolean
+frame_is_numbered(FrameType type)
+{
+    const FrameRule *rule = rule_of(type);
+
+    return rule != NULL && rule->numbered;
+}
 
 const char *
 frame_name(guint type)

@@ -5,7 +5,7 @@
 #include "base/error.h"
 
 /**
- * The flyway protocol, version 1.0: what two godwit-flyway workers say to each other. This header
+ * The flyway protocol, version 2.0: what two godwit-flyway workers say to each other. This header
  * is the specification; docs/flyway-protocol.md draws the sequences.
  *
  * Transport: TCP, the 24 bytes of preamble (flyway/worker.h) in clear, then TLS 1.3 with both
@@ -17,29 +17,42 @@
  *            1  lane    u8   0 = the session, 1..FLYWAY_LANES a lane
  *            2  flags   u16  0 in this version, else protocol error
  *            4  length  u32  of the payload that follows; limits in the table of protocol.c
+ *            8  number  u64  of a numbered frame, else 0
  *
- * A protocol error ends the connection. Nothing is negotiated by trying.
+ * A protocol error ends the session. Nothing is negotiated by trying.
  *
- * | frame        | lane | sender      | payload, bytes                                            |
- * |--------------|------|-------------|-----------------------------------------------------------|
- * | HELLO        | 0    | source      | FrameHello, 112                                           |
- * | HELLO_REPLY  | 0    | destination | FrameReply, 16 and text of at most 512                    |
- * | LANE_OPEN    | n    | source      | kind u8, 0 u8, 0 u16, window u32                          |
- * | LANE_ACCEPT  | n    | destination | window u32                                                |
- * | LANE_REFUSE  | n    | destination | text of at most 256                                       |
- * | DATA         | n    | both        | 1 to FRAME_DATA_MAX bytes of the lane                     |
- * | CREDIT       | n    | both        | u32: so many bytes more may be sent                       |
- * | EOF          | n    | both        | none: no more DATA in this direction                      |
- * | CLOSE        | n    | both        | none: the sender neither sends nor takes any more         |
- * | PROVED       | 0    | source      | u64 sender's monotonic clock, us                          |
- * | REFUSED      | 0    | source      | none                                                      |
- * | PING         | 0    | both        | u64 sender's monotonic clock, us                          |
- * | PONG         | 0    | both        | u64 of the PING, u64 answerer's monotonic clock, us       |
- * | BYE          | 0    | both        | none: the sender ends the session as it was asked to      |
+ * | frame        | lane | number | sender      | payload, bytes                                   |
+ * |--------------|------|--------|-------------|--------------------------------------------------|
+ * | HELLO        | 0    |        | source      | FrameHello, 112                                  |
+ * | HELLO_REPLY  | 0    |        | destination | FrameReply, 16 and text of at most 512           |
+ * | LANE_OPEN    | n    | yes    | source      | kind u8, 0 u8, 0 u16, window u32                 |
+ * | LANE_ACCEPT  | n    | yes    | destination | window u32                                       |
+ * | LANE_REFUSE  | n    | yes    | destination | text of at most 256                              |
+ * | DATA         | n    | yes    | both        | 1 to FRAME_DATA_MAX bytes of the lane            |
+ * | CREDIT       | n    | yes    | both        | u32: so many bytes more may be sent              |
+ * | EOF          | n    | yes    | both        | none: no more DATA in this direction             |
+ * | CLOSE        | n    | yes    | both        | none: the sender neither sends nor takes any more|
+ * | PROVED       | 0    | yes    | source      | u64 sender's monotonic clock, us                 |
+ * | REFUSED      | 0    | yes    | source      | none                                             |
+ * | PING         | 0    |        | both        | u64 sender's monotonic clock, us                 |
+ * | PONG         | 0    |        | both        | u64 of the PING, u64 answerer's clock, us        |
+ * | ACK          | 0    |        | both        | u64: all numbered frames below it have been taken|
+ * | BYE          | 0    | yes    | both        | none: the sender ends the session as asked to    |
  *
  * HELLO is the first frame of a connection and HELLO_REPLY the answer; no other frame comes before
- * them, and neither comes again. The ticket is good for one HELLO that is accepted. A reply whose
- * code isn't FLYWAY_OK is the last frame of its connection.
+ * them, and neither comes again. A session has up to FLYWAY_LINKS connections at once, each with a
+ * slot of its own. The first one's HELLO uses the ticket up; each further one, to carry beside it
+ * or to replace one that was lost, says so (further) and brings the same ticket again. A further
+ * HELLO for a slot in use replaces that connection. A reply whose code isn't FLYWAY_OK is the last
+ * frame of its connection.
+ *
+ * Numbers. Each side numbers the frames marked above 1, 2, 3 … in the order in which they are made,
+ * and may send each on any connection. The receiver takes them in the order of their numbers,
+ * whatever connection brings them, each once; it may hold back at most LINE_FRAMES_MAX frames and
+ * LINE_KEEP_BYTES bytes that came too early, and no sender has more than that unacknowledged. A
+ * frame is kept by its sender until an ACK covers it, and sent again when its connection was lost
+ * before. On a further connection each side sends an ACK first, and waits for the other's before it
+ * sends a numbered frame: so only what didn't arrive is sent twice.
  *
  * Lanes. Only the source opens them, with a number that isn't in use. It sends no DATA before
  * LANE_ACCEPT. Each side may have sent at most the other's window plus all CREDIT got; more is a
@@ -51,20 +64,23 @@
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
  * it paused. At most one of the two is sent, once, and only after a Finish call was carried.
  *
- * Silence: each side sends a PING after FLYWAY_PING_US of having sent none, and calls the session
- * dead when it has received nothing for FLYWAY_SILENCE_US.
+ * Silence: each side sends a PING on each connection after FLYWAY_PING_US of having sent none. The
+ * source gives a connection up on which it received nothing for FLYWAY_STALL_US and makes another.
+ * Each side calls the session dead when it has received nothing on any for the time to resume that
+ * its godwitd has set.
  */
-#define FLYWAY_MAJOR 1 /* another one is refused */
+#define FLYWAY_MAJOR 2 /* another one is refused */
 #define FLYWAY_MINOR 0 /* the lower of both is spoken */
-/** A bit each; those of both sides are used. None is defined in 1.0. */
+/** A bit each; those of both sides are used. None is defined in 2.0. */
 #define FLYWAY_ABILITIES G_GUINT64_CONSTANT(0)
 
 #define FLYWAY_LANES 16
+#define FLYWAY_LINKS 8
 #define FLYWAY_HELLO_US (10 * G_USEC_PER_SEC) /* from TCP connection to HELLO's acceptance */
-#define FLYWAY_PING_US (5 * G_USEC_PER_SEC)
-#define FLYWAY_SILENCE_US (20 * G_USEC_PER_SEC)
+#define FLYWAY_PING_US (1 * G_USEC_PER_SEC)
+#define FLYWAY_STALL_US (3 * G_USEC_PER_SEC)
 
-#define FRAME_HEADER_SIZE 8
+#define FRAME_HEADER_SIZE 16
 /** With its header the largest frame fills four TLS records. */
 #define FRAME_DATA_MAX (4 * 16384 - FRAME_HEADER_SIZE)
 #define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + FRAME_DATA_MAX)
@@ -72,6 +88,9 @@
 #define FRAME_REFUSE_TEXT_MAX 256
 /** No window is larger, so that sums of credit can't overflow. */
 #define FRAME_WINDOW_MAX (64u * 1024 * 1024)
+/** What one side may have sent without an ACK, frames with their headers. */
+#define LINE_FRAMES_MAX 4096
+#define LINE_KEEP_BYTES (32u * 1024 * 1024)
 
 typedef enum {
     FRAME_HELLO = 1,
@@ -87,6 +106,7 @@ typedef enum {
     FRAME_REFUSED = 33,
     FRAME_PING = 48,
     FRAME_PONG = 49,
+    FRAME_ACK = 50,
     FRAME_BYE = 63,
 } FrameType;
 
@@ -110,7 +130,9 @@ typedef enum {
 
 typedef struct {
     guint16 major, minor; /* offset 0, 2 */
-    FlywaySide side;      /* 4: u8, then three 0 bytes; the sender's */
+    FlywaySide side;      /* 4: u8; the sender's */
+    guint8 slot;          /* 5: of the connection, below FLYWAY_LINKS */
+    gboolean further;     /* 6: u8, 0 or 1, then a 0 byte: the session is open already */
     guint64 abilities;    /* 8 */
     guint8 id[16];        /* 16: the migration */
     guint8 vm[16];        /* 32 */
@@ -132,6 +154,7 @@ typedef struct {
 typedef struct {
     FrameType type;
     guint8 lane;
+    guint64 number; /* of a numbered frame, from 1; else 0 */
     union {
         FrameHello hello;
         FrameReply reply;
@@ -146,6 +169,7 @@ typedef struct {
             gsize length;
         } data;         /* DATA */
         guint32 credit; /* CREDIT */
+        guint64 below;  /* ACK */
         struct {
             guint64 sent_us, answered_us; /* PROVED and PING have only the first */
         } clock;                          /* PROVED, PING, PONG */
@@ -166,6 +190,8 @@ int frame_decode(const guint8 *in, gsize length, Frame *frame, gsize *used, cons
  */
 gsize frame_encode(const Frame *frame, guint8 *out, gsize room);
 
+/** Is a frame of this type numbered? */
+gboolean frame_is_numbered(FrameType type);
 /** "DATA"; static. "?" where unknown. */
 const char *frame_name(guint type);
 /** The code a client sees for a reply that isn't FLYWAY_OK. */

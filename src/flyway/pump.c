@@ -74,7 +74,7 @@ report_error(const Fault *fault, ControlReport *report)
 static void
 report_wants(const Session *session, ControlReport *report)
 {
-    SessionWant wants[FLYWAY_LANES + 1];
+    SessionWant wants[SESSION_WANTS_MAX];
     gsize n = session_wants(session, wants);
 
     report->wants = record_list_new(&control_want_type);
@@ -105,6 +105,9 @@ make_report(const Session *session)
     report->proved_us = finish->proved_us;
     if (!session_clock(session, &report->clock_offset_us, &report->clock_uncertainty_us))
         report->clock_uncertainty_us = -1;
+    report->connections = session->n_links;
+    report->resumes = session->cuts;
+    report->resent_bytes = session->line != NULL ? (gint64)line_resent_bytes(session->line) : 0;
     report->tls = session->tls[0] != '\0' ? g_strdup(session->tls) : NULL;
     report_error(&session->fault, report);
     report_wants(session, report);
@@ -202,6 +205,8 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
         return;
     }
     config.identity = identity;
+    config.resume_us = CLAMP(request->resume_s, 1, 3600) * G_USEC_PER_SEC;
+    config.connections = (guint)CLAMP(request->connections, 1, FLYWAY_LINKS);
     if (expected == 3) {
         config.rpc_listener = fd_steal(&fds[1]);
         config.stream_listener = fd_steal(&fds[2]);
@@ -224,6 +229,9 @@ act(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     case CONTROL_CONNECTION:
         if (n_fds == 1)
             session_give_connection(session, want, fd_steal(&fds[0]));
+        break;
+    case CONTROL_NO_CONNECTION:
+        session_no_connection(session, want);
         break;
     case CONTROL_LANE:
         if (n_fds == 1)

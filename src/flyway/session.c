@@ -5,10 +5,10 @@
  * A session carries one migration between two workers. It is READY until one connection has proved
  * itself (hello.c), then OPEN: the source accepts connections of its libvirt and QEMU on the two
  * listeners that godwitd passed, and opens a lane for each; the destination asks godwitd for a
- * socket to its libvirt, or its QEMU, for each lane. It ends by session_leave on either side: lanes
- * give what they hold to their sockets, then BYE; or it fails, at both ends at about the same time:
- * connection lost, peer silent for FLYWAY_SILENCE_US, protocol broken. Then all lanes close at
- * once, and the fault stays to be asked for. Nothing is resumed in this version.
+ * socket to its libvirt, or its QEMU, for each lane. It outlives its connections (strand.c). It
+ * ends by session_leave on either side: lanes give what they hold to their sockets, then BYE; or it
+ * fails, at both ends at about the same time: nothing heard for the time to resume, or the protocol
+ * broken. Then all lanes close at once, and the fault stays to be asked for.
  *
  * Everything runs in rounds of one thread: session_poll says what to wait for, session_wake_us
  * until when, session_run does what can be done without waiting: hellos, frames in, bytes to local
@@ -17,12 +17,12 @@
  * The destination may be given several connections before the right one has come, and afterwards:
  * each gets its answer. A new one displaces the oldest unproved one if there are too many.
  *
- * Invariants: a link is here only in OPEN and LEAVING. Lanes are in use only there, but for one
- * whose Finish reply is watched when the session fails: that outcome must not be lost.
+ * Invariants: links are here only in OPEN and LEAVING. Lanes are in use only there and in CUT, but
+ * for one whose Finish reply is watched when the session fails: that outcome must not be lost.
  *
- * Memory, all allocated when connections and lanes open: 310 KiB for each link (at most 5), and for
- * each lane a ring of 256 KiB (rpc) or 1 MiB (stream), of which a lane that keeps up touches
- * little. At most 16 lanes: under 20 MiB in all; one rpc and one stream: under 2 MiB.
+ * Memory: 310 KiB for each link (at most 16), for each lane a ring of its window (lane.c), and the
+ * line (line.c); of rings and line a session that keeps up touches little. Stated in
+ * docs/flyway-protocol.md.
  */
 #include "flyway/session.h"
 
@@ -36,12 +36,13 @@
 static const guint moves[SESSION_N_STATES] = {
     [SESSION_STARTING] = M(READY) | M(FAILED) | M(ENDED),
     [SESSION_READY] = M(OPEN) | M(FAILED) | M(ENDED),
-    [SESSION_OPEN] = M(LEAVING) | M(FAILED),
+    [SESSION_OPEN] = M(CUT) | M(LEAVING) | M(FAILED),
+    [SESSION_CUT] = M(OPEN) | M(LEAVING) | M(FAILED),
     [SESSION_LEAVING] = M(ENDED) | M(FAILED),
 };
 
 static const char *const state_names[SESSION_N_STATES] = {
-    "starting", "ready", "open", "leaving", "failed", "ended",
+    "starting", "ready", "open", "cut", "leaving", "failed", "ended",
 };
 
 static void
@@ -75,23 +76,22 @@ session_start(Session *session, const SessionConfig *config)
     session->finish.side = config->terms.side;
     session->listeners[0] = config->rpc_listener;
     session->listeners[1] = config->stream_listener;
+    session->resume_us = config->resume_us;
+    session->connections = CLAMP(config->connections, 1, FLYWAY_LINKS);
     session->keys = link_keys_new(config->identity, &fault);
     if (session->keys == NULL) {
         session_fail(session, &fault);
         return;
     }
     move(session, SESSION_READY);
-    if (session->terms.side == FLYWAY_SOURCE)
-        session->want_connection = ++session->wants;
+    strands_run_time(session, clock_monotonic_us());
 }
 
 static void
-drop_link(Session *session)
+drop_links(Session *session)
 {
-    if (session->link == NULL)
-        return;
-    session->wire_bytes_before += link_wire_bytes(session->link);
-    g_clear_pointer(&session->link, link_free);
+    for (guint i = 0; i < FLYWAY_LINKS; i++)
+        strand_drop(session, &session->strands[i], NULL);
 }
 
 static void
@@ -105,7 +105,8 @@ end_hello(Session *session, Hello *hello)
 static void
 close_doors(Session *session)
 {
-    session->want_connection = 0;
+    for (guint i = 0; i < FLYWAY_LINKS; i++)
+        session->strands[i].want = 0;
     for (guint i = 0; i < SESSION_HELLOS; i++)
         end_hello(session, &session->hellos[i]);
     for (guint i = 0; i < G_N_ELEMENTS(session->listeners); i++) {
@@ -129,9 +130,10 @@ void
 session_clear(Session *session)
 {
     close_doors(session);
-    drop_link(session);
+    drop_links(session);
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_reset(&session->lanes[i]);
+    g_clear_pointer(&session->line, line_free);
     g_clear_pointer(&session->keys, link_keys_free);
 }
 
@@ -147,10 +149,33 @@ session_fail(Session *session, const Fault *fault)
     if (session_is_final(session))
         return;
     session->fault = *fault;
-    close_doors(session);
-    drop_link(session);
     move(session, SESSION_FAILED);
+    close_doors(session);
+    drop_links(session);
     abandon_lanes(session);
+}
+
+void
+session_fail_lost(Session *session, const char *advice)
+{
+    Fault fault = { 0 };
+    char peer[37];
+
+    flyway_uuid_format(session->terms.peer, peer);
+    if (session->n_links > 0 || !session->lost.set)
+        fault_set(&fault, GODWIT_ERROR_TIMEOUT, "Nothing was heard from host %s for %d seconds: %s",
+                  peer, (int)(session->resume_us / G_USEC_PER_SEC), advice);
+    else
+        fault_set(&fault, session->lost.code,
+                  "The connection to host %s was lost (%s) and couldn't be made anew: %s", peer,
+                  session->lost.text, advice);
+    session_fail(session, &fault);
+}
+
+void
+session_cut(Session *session)
+{
+    move(session, SESSION_CUT);
 }
 
 void
@@ -160,7 +185,7 @@ session_leave(Session *session)
         close_doors(session);
         move(session, SESSION_ENDED);
     }
-    if (session->state != SESSION_OPEN)
+    if (!session_is_open(session))
         return;
     move(session, SESSION_LEAVING);
     session->leave_by_us = clock_monotonic_us() + LEAVE_US;
@@ -172,12 +197,14 @@ session_leave(Session *session)
 /* ---- godwitd's answers ----------------------------------------------------------------------- */
 
 gsize
-session_wants(const Session *session, SessionWant out[FLYWAY_LANES + 1])
+session_wants(const Session *session, SessionWant out[SESSION_WANTS_MAX])
 {
     gsize n = 0;
 
-    if (session->want_connection != 0)
-        out[n++] = (SessionWant){ session->want_connection, WANT_CONNECTION };
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (session->strands[i].want != 0)
+            out[n++] = (SessionWant){ session->strands[i].want, WANT_CONNECTION };
+    }
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         const Lane *lane = &session->lanes[i];
 
@@ -187,20 +214,32 @@ session_wants(const Session *session, SessionWant out[FLYWAY_LANES + 1])
     return n;
 }
 
+/* Source: which slot the question was for. -1: none, and at the destination. */
+static int
+slot_of_want(const Session *session, guint32 want)
+{
+    for (int i = 0; i < FLYWAY_LINKS; i++) {
+        if (want != 0 && session->strands[i].want == want)
+            return i;
+    }
+    return -1;
+}
+
 static gboolean
-takes_connections(const Session *session, guint32 want)
+takes_connections(const Session *session, int slot)
 {
     if (session->terms.side == FLYWAY_SOURCE)
-        return session->state == SESSION_READY && want != 0 && want == session->want_connection;
-    return session->state == SESSION_READY || session->state == SESSION_OPEN;
+        return slot >= 0;
+    return session->state == SESSION_READY || session_is_open(session);
 }
 
 void
 session_give_connection(Session *session, guint32 want, int fd)
 {
     Hello *hello = &session->hellos[session->n_hellos % SESSION_HELLOS];
+    int slot = slot_of_want(session, want);
 
-    if (!takes_connections(session, want)) {
+    if (!takes_connections(session, slot)) {
         close(fd);
         return;
     }
@@ -210,8 +249,12 @@ session_give_connection(Session *session, guint32 want, int fd)
     }
     end_hello(session, hello);
     session->n_hellos++;
-    session->want_connection = 0;
     session->changed = TRUE;
+    if (slot >= 0) {
+        session->strands[slot].want = 0;
+        hello->slot = (guint8)slot;
+        hello->further = session->state != SESSION_READY;
+    }
     hello_begin(hello, &session->terms, session->keys, fd, clock_monotonic_us());
 }
 
@@ -256,8 +299,10 @@ session_wire_bytes(const Session *session)
 {
     guint64 sum = session->wire_bytes_before;
 
-    if (session->link != NULL)
-        sum += link_wire_bytes(session->link);
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (session->strands[i].link != NULL)
+            sum += link_wire_bytes(session->strands[i].link);
+    }
     for (guint i = 0; i < SESSION_HELLOS; i++) {
         if (session->hellos[i].link != NULL)
             sum += link_wire_bytes(session->hellos[i].link);
@@ -303,12 +348,16 @@ session_poll(Session *session, struct pollfd *entries, gsize room)
     gsize n = 0;
 
     g_assert(room >= SESSION_POLL_MAX);
-    session->link_index = -1;
-    if (session->link != NULL) {
-        struct pollfd entry = { link_fd(session->link), link_events(session->link), 0 };
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        Strand *strand = &session->strands[i];
+        struct pollfd entry;
 
-        may_read = !(entry.events & POLLOUT);
-        session->link_index = add(entries, &n, entry);
+        strand->poll_index = -1;
+        if (strand->link == NULL)
+            continue;
+        entry = (struct pollfd){ link_fd(strand->link), link_events(strand->link), 0 };
+        may_read |= !(entry.events & POLLOUT) && !strand->waits && line_has_room(session->line);
+        strand->poll_index = add(entries, &n, entry);
     }
     for (guint i = 0; i < SESSION_HELLOS; i++) {
         Hello *hello = &session->hellos[i];
@@ -342,8 +391,7 @@ session_wake_us(const Session *session, gint64 now_us)
 
     if (session->state == SESSION_READY && session->terms.side == FLYWAY_DESTINATION)
         wake_us = session->terms.expires_us + 1;
-    if (session->link != NULL)
-        wake_us = MIN(session->pinged_us + FLYWAY_PING_US, session->heard_us + FLYWAY_SILENCE_US);
+    wake_us = MIN(wake_us, strands_wake_us(session));
     if (session->state == SESSION_LEAVING)
         wake_us = MIN(wake_us, session->leave_by_us);
     if (finish_waits(&session->finish, session->finish.lane))
@@ -352,18 +400,22 @@ session_wake_us(const Session *session, gint64 now_us)
         if (session->hellos[i].link != NULL)
             wake_us = MIN(wake_us, session->hellos[i].deadline_us);
     }
-    return session->link != NULL && link_pending(session->link) ? now_us : wake_us;
+    return wake_us;
 }
 
+/* A connection has proved itself. */
 static void
-open_session(Session *session, Hello *hello, gint64 now_us)
+take_hello(Session *session, Hello *hello, gint64 now_us)
 {
-    session->link = hello_take(hello);
+    if (session->line == NULL)
+        session->line = line_new();
+    strand_attach(session, hello, now_us);
     end_hello(session, hello);
-    g_strlcpy(session->tls, link_description(session->link), sizeof session->tls);
-    session->heard_us = now_us;
-    session->due |= SESSION_DUE_PING;
-    move(session, SESSION_OPEN);
+    if (session->state == SESSION_CUT)
+        session->cuts++;
+    if (session->state != SESSION_OPEN)
+        move(session, SESSION_OPEN);
+    session->changed = TRUE;
 }
 
 /* Did poll tell anything of it, or wasn't it polled yet? */
@@ -385,14 +437,16 @@ run_hellos(Session *session, const struct pollfd *entries, gint64 now_us)
             (polled(entries, hello->poll_index) || now_us >= hello->deadline_us))
             hello_run(hello, &session->terms, now_us);
         if (hello->state == HELLO_ACCEPTED) {
-            open_session(session, hello, now_us);
+            take_hello(session, hello, now_us);
         } else if (hello->state == HELLO_FAILED) {
             Fault fault = hello->fault;
 
             end_hello(session, hello);
             hello->fault.set = FALSE;
-            if (session->terms.side == FLYWAY_SOURCE)
+            if (session->terms.side == FLYWAY_SOURCE && !hello->further)
                 session_fail(session, &fault);
+            else if (session->terms.side == FLYWAY_SOURCE)
+                strand_refused(session, hello->slot, &fault);
             else
                 g_message("A connection for this migration was turned away: %s", fault.text);
         }
@@ -420,7 +474,6 @@ static void
 run_time(Session *session, gint64 now_us)
 {
     Fault fault = { 0 };
-    char peer[37];
 
     if (session->state == SESSION_READY && session->terms.side == FLYWAY_DESTINATION &&
         now_us > session->terms.expires_us) {
@@ -429,18 +482,7 @@ run_time(Session *session, gint64 now_us)
                   "reach this host's migration address");
         session_fail(session, &fault);
     }
-    if (session->link == NULL)
-        return;
-    if (now_us >= session->pinged_us + FLYWAY_PING_US)
-        session->due |= SESSION_DUE_PING;
-    if (now_us < session->heard_us + FLYWAY_SILENCE_US)
-        return;
-    flyway_uuid_format(session->terms.peer, peer);
-    fault_set(&fault, GODWIT_ERROR_TIMEOUT,
-              "Nothing was heard from host %s for %d seconds: check the migration network and that "
-              "host",
-              peer, (int)(FLYWAY_SILENCE_US / G_USEC_PER_SEC));
-    session_fail(session, &fault);
+    strands_run_time(session, now_us);
 }
 
 static gboolean
@@ -453,6 +495,62 @@ lanes_hold_sockets(const Session *session)
     return FALSE;
 }
 
+/* One round of sending over all connections; FALSE with fault where the session can't go on. */
+static gboolean
+send_all(Session *session, Fault *fault)
+{
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        Strand *strand = &session->strands[i];
+        Fault why = { 0 };
+        gboolean lost = FALSE;
+
+        if (strand->link == NULL)
+            continue;
+        if (!traffic_send(session, strand, &lost, &why)) {
+            *fault = why;
+            return FALSE;
+        }
+        if (lost)
+            strand_drop(session, strand, &why);
+    }
+    return TRUE;
+}
+
+static gboolean
+receive_all(Session *session, const struct pollfd *entries, gint64 now_us, Fault *fault)
+{
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        Strand *strand = &session->strands[i];
+        Fault why = { 0 };
+        gboolean lost = FALSE;
+
+        if (strand->link == NULL ||
+            (!polled(entries, strand->poll_index) && !link_pending(strand->link)))
+            continue;
+        if (!traffic_receive(session, strand, now_us, &lost, &why)) {
+            *fault = why;
+            return FALSE;
+        }
+        if (lost)
+            strand_drop(session, strand, &why);
+    }
+    return TRUE;
+}
+
+static gboolean
+all_is_sent(const Session *session)
+{
+    if (session->due & SESSION_DUE_BYE)
+        return FALSE;
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        const Strand *strand = &session->strands[i];
+
+        if (strand->link != NULL && (link_events(strand->link) & POLLOUT))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 /* LEAVING: is it done? */
 static void
 run_leaving(Session *session, gint64 now_us)
@@ -462,15 +560,17 @@ run_leaving(Session *session, gint64 now_us)
 
     if (lanes_hold_sockets(session) && !late)
         return;
-    if (session->link != NULL) {
+    if (session->n_links > 0) {
         session->due |= session->said_bye ? 0 : SESSION_DUE_BYE;
         session->said_bye = TRUE;
-        if (traffic_send(session, now_us, &ignored) && !late &&
-            ((session->due & SESSION_DUE_BYE) || (link_events(session->link) & POLLOUT)))
+        if (send_all(session, &ignored) && !late && session->n_links > 0 && !all_is_sent(session))
             return;
-        link_bye(session->link);
     }
-    drop_link(session);
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (session->strands[i].link != NULL)
+            link_bye(session->strands[i].link);
+    }
+    drop_links(session);
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         finish_lane_gone(&session->finish, session->lanes[i].number);
         lane_reset(&session->lanes[i]);
@@ -480,22 +580,19 @@ run_leaving(Session *session, gint64 now_us)
 }
 
 static void
-run_link(Session *session, const struct pollfd *entries, gint64 now_us)
+run_links(Session *session, const struct pollfd *entries, gint64 now_us)
 {
     Fault fault = { 0 };
-    gboolean good = TRUE;
+    gboolean good = receive_all(session, entries, now_us, &fault);
 
-    if (session->link != NULL &&
-        (polled(entries, session->link_index) || link_pending(session->link)))
-        good = traffic_receive(session, now_us, &fault);
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_deliver(&session->lanes[i], &session->finish, now_us);
-    if (good && session->link != NULL)
-        good = traffic_send(session, now_us, &fault);
+    if (good)
+        good = send_all(session, &fault);
     if (good)
         return;
     if (session->state == SESSION_LEAVING)
-        drop_link(session); /* the other side was faster */
+        drop_links(session);
     else
         session_fail(session, &fault);
 }
@@ -513,12 +610,13 @@ session_run(Session *session, const struct pollfd *entries)
     }
     run_hellos(session, entries, now_us);
     accept_local(session, entries);
-    run_link(session, entries, now_us);
+    run_links(session, entries, now_us);
     run_time(session, now_us);
     if (session->state == SESSION_LEAVING)
         run_leaving(session, now_us);
     if (session->state == SESSION_FAILED)
         abandon_lanes(session);
-    if (session->finish.state != session->finish_known && session->link == NULL)
+    if (session->finish.state != session->finish_known && session->n_links == 0 &&
+        !session_is_open(session))
         abandon_lanes(session);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "flyway/hello.h"
 #include "flyway/lane.h"
+#include "flyway/line.h"
 
 /**
  * A session: everything of one migration that two workers share. See session.c for the theory of
@@ -13,23 +14,42 @@ typedef enum {
     SESSION_STARTING, /* nothing known yet. Leaves by session_start */
     SESSION_READY,    /* source: wants a connection; destination: awaits the right hello. By it, or
                          FAILED */
-    SESSION_OPEN,     /* lanes open and carry. By session_leave, the peer's BYE, or FAILED */
+    SESSION_OPEN,     /* lanes open and carry. By session_leave, the peer's BYE, CUT, or FAILED */
+    SESSION_CUT,      /* no connection lives: lanes wait. By a further connection, session_leave, or
+                         FAILED after the time to resume */
     SESSION_LEAVING,  /* lanes are emptied, then BYE. By that, or its deadline */
     SESSION_FAILED,   /* final: fault. Only Finish's reply may be watched yet */
     SESSION_ENDED,    /* final: as asked, here or by the peer */
     SESSION_N_STATES
 } SessionState;
 
-enum { SESSION_HELLOS = 4, SESSION_SAMPLES = 8 };
+enum { SESSION_HELLOS = FLYWAY_LINKS, SESSION_SAMPLES = 8 };
 
-/** Session frames to be sent, in this order. */
+/** Numbered session frames to be sent, in this order. */
 enum {
     SESSION_DUE_PROVED = 1 << 0,
     SESSION_DUE_REFUSED = 1 << 1,
-    SESSION_DUE_PONG = 1 << 2,
-    SESSION_DUE_PING = 1 << 3,
-    SESSION_DUE_BYE = 1 << 4,
+    SESSION_DUE_BYE = 1 << 2,
 };
+
+/** Frames of one connection to be sent, in this order. */
+enum {
+    STRAND_DUE_ACK = 1 << 0,
+    STRAND_DUE_PONG = 1 << 1,
+    STRAND_DUE_PING = 1 << 2,
+};
+
+/** One of the session's connections; its index is its slot. */
+typedef struct {
+    Link *link;     /* NULL: none */
+    int poll_index; /* in the round's pollfds */
+    guint due;
+    gboolean waits;     /* a further one: no numbered frame before the peer's ACK */
+    guint64 pong_of_us; /* clock of the PING to be answered */
+    gint64 heard_us, pinged_us;
+    guint32 want;    /* source: number of the question for this connection; 0 = none */
+    gint64 retry_us; /* source: not to be asked for before */
+} Strand;
 
 typedef struct {
     SessionState state;
@@ -38,29 +58,35 @@ typedef struct {
     /* read-only after start */
     HelloTerms terms; /* but for .used */
     LinkKeys *keys;
-    int listeners[2]; /* source: rpc, stream; -1 otherwise */
+    int listeners[2];  /* source: rpc, stream; -1 otherwise */
+    gint64 resume_us;  /* so long may nothing be heard */
+    guint connections; /* source: how many there shall be */
 
-    Link *link; /* OPEN and LEAVING; NULL once lost */
+    Strand strands[FLYWAY_LINKS]; /* with links in OPEN and LEAVING */
+    guint n_links;                /* of them that live */
+    Line *line;                   /* OPEN on */
+    guint64 acked_below;          /* what our last ACK said; 0 = it may not have arrived */
+    guint away;                   /* further connections turned away in a row */
+    Fault lost;                   /* why the last connection ended */
     Hello hellos[SESSION_HELLOS];
     guint n_hellos;           /* begun so far */
     Lane lanes[FLYWAY_LANES]; /* lane n at n - 1 */
     guint next_lane;          /* whose turn it is among the streams */
     Finish finish;
-    FinishState finish_known;          /* what was told to the peer and upwards */
-    int link_index, listener_index[2]; /* in the round's pollfds */
+    FinishState finish_known; /* what was told to the peer and upwards */
+    int listener_index[2];    /* in the round's pollfds */
 
-    guint32 wants;           /* questions to godwitd so far */
-    guint32 want_connection; /* READY source: number of that question; 0 = none */
-    gboolean said_bye;       /* LEAVING: BYE is due or sent */
-    gboolean changed;        /* something that godwitd has to hear: the reader clears it */
+    guint32 wants;     /* questions to godwitd so far */
+    gboolean said_bye; /* LEAVING: BYE is due or sent */
+    gboolean changed;  /* something that godwitd has to hear: the reader clears it */
 
     guint due;
-    guint64 pong_of_us; /* clock of the PING to be answered */
-    gint64 heard_us, pinged_us, leave_by_us;
+    gint64 heard_us, leave_by_us;
     ClockSample samples[SESSION_SAMPLES];
     guint n_samples; /* so far */
 
     guint64 wire_bytes_before; /* of connections that ended */
+    guint cuts;                /* how often the session went on after it was CUT */
     guint64 rpc_bytes, stream_bytes;
     char tls[96];
 } Session;
@@ -69,6 +95,8 @@ typedef struct {
     HelloTerms terms;
     const Identity *identity;          /* not kept */
     int rpc_listener, stream_listener; /* taken; -1 at the destination */
+    gint64 resume_us;                  /* how long it waits to be resumed */
+    guint connections;                 /* source: how many, 1 to FLYWAY_LINKS */
 } SessionConfig;
 
 typedef struct {
@@ -80,11 +108,14 @@ void session_init(Session *session);
 void session_start(Session *session, const SessionConfig *config);
 void session_clear(Session *session);
 
-/** What godwitd is asked for at present; returns how many (at most FLYWAY_LANES + 1). */
-gsize session_wants(const Session *session, SessionWant out[FLYWAY_LANES + 1]);
+/** What godwitd is asked for at present; returns how many (at most SESSION_WANTS_MAX). */
+enum { SESSION_WANTS_MAX = FLYWAY_LANES + FLYWAY_LINKS };
+gsize session_wants(const Session *session, SessionWant out[SESSION_WANTS_MAX]);
 /** Take fd. An answer to a question that is no more is dropped. The destination isn't asked for
  * connections. */
 void session_give_connection(Session *session, guint32 want, int fd);
+/** Source: it can't be had at the moment; it is asked for again. */
+void session_no_connection(Session *session, guint32 want);
 void session_give_lane(Session *session, guint32 want, int fd);
 void session_refuse_lane(Session *session, guint32 want, const char *why);
 /** Orderly end; ENDED follows soon. */
@@ -100,11 +131,32 @@ gboolean session_clock(const Session *session, gint64 *offset_us, gint64 *uncert
 gsize session_poll(Session *session, struct pollfd *entries, gsize room);
 gint64 session_wake_us(const Session *session, gint64 now_us);
 void session_run(Session *session, const struct pollfd *entries);
-enum { SESSION_POLL_MAX = 1 + 2 + SESSION_HELLOS + FLYWAY_LANES };
+enum { SESSION_POLL_MAX = FLYWAY_LINKS + 2 + SESSION_HELLOS + FLYWAY_LANES };
+
+/* ---- strand.c: the connections --------------------------------------------------------------- */
+
+/** OPEN or CUT. */
+gboolean session_is_open(const Session *session);
+/** Closes it, if it lives; what it carried is sent again. fault: why, where it wasn't our wish. */
+void strand_drop(Session *session, Strand *strand, const Fault *fault);
+/** The connection of an ACCEPTED hello takes its slot. The session has a line. */
+void strand_attach(Session *session, Hello *hello, gint64 now_us);
+/** Source: a further connection came to nothing. */
+void strand_refused(Session *session, guint slot, const Fault *fault);
+gint64 strands_wake_us(const Session *session);
+/** Pings, gives up what is silent, asks for what is missing. */
+void strands_run_time(Session *session, gint64 now_us);
+
+/** For strand.c: OPEN becomes CUT. */
+void session_cut(Session *session);
+/** Fails with what ended the last connection. */
+void session_fail_lost(Session *session, const char *advice);
 
 /* ---- traffic.c: frames between the session and its link -------------------------------------- */
 
-/** Receives and acts on frames as far as there are. FALSE with fault: the session can't go on. */
-gboolean traffic_receive(Session *session, gint64 now_us, Fault *fault);
-/** Sends what is due and what lanes have, as far as the link takes it. */
-gboolean traffic_send(Session *session, gint64 now_us, Fault *fault);
+/** Receives and acts on frames of a connection as far as there are. FALSE with fault: the session
+ * can't go on. *lost: the connection has ended, fault says why. */
+gboolean traffic_receive(Session *session, Strand *strand, gint64 now_us, gboolean *lost,
+                         Fault *fault);
+/** Sends what is due and what lanes have over a connection, as far as it takes it. Likewise. */
+gboolean traffic_send(Session *session, Strand *strand, gboolean *lost, Fault *fault);

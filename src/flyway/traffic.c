@@ -2,11 +2,16 @@
 /*
  * Theory of operation
  *
- * Frames of an open session. Nothing is queued: what has to be said is a bit in `due` of the
- * session or a lane, and becomes a frame when the link's tx is empty. So a peer that asks faster
- * than it reads costs nothing. In a round, tx is filled in the order: proof, pongs, pings; lanes'
- * small frames; rpc data; streams in turn; and again the small frames that reading has made. The
- * bulk ahead of an rpc message is thus at most one filled tx and what the kernel holds.
+ * Frames of an open session. Nothing is queued before it can be sent: what has to be said is a bit
+ * in `due` of a connection, the session or a lane, and becomes a frame when the tx of a connection
+ * is empty. So a peer that asks faster than it reads costs nothing. In a round, tx is filled in the
+ * order: that connection's ACK, pong and ping; what has to be sent again; and only where there is
+ * none of these, new numbered frames: proof, lanes' small frames, rpc data, streams in turn, and
+ * again the small frames that reading has made. The bulk ahead of an rpc message is thus at most
+ * one filled tx of each connection and what the kernel holds.
+ *
+ * New frames are encoded into the line's ring (line.c), which keeps them, and copied to the tx.
+ * Without room there, for want of ACKs, nothing new is read or said.
  *
  * Receiving always goes on, since each lane has a ring as large as its window. Which side may send
  * which frame is checked here, all else by the lane, or below.
@@ -14,6 +19,7 @@
 #include "flyway/session.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define RECEIVES_PER_ROUND 8 /* TLS records, before their bytes are delivered */
 #define SENDS_PER_ROUND 8
@@ -62,20 +68,46 @@ got_open(Session *session, const Frame *frame, Fault *fault)
 }
 
 static void
-got_pong(Session *session, const Frame *frame, gint64 now_us)
+got_pong(Session *session, const Strand *strand, const Frame *frame)
 {
     ClockSample *sample = &session->samples[session->n_samples % SESSION_SAMPLES];
 
-    if (frame->clock.sent_us != (guint64)session->pinged_us)
+    if (frame->clock.sent_us != (guint64)strand->pinged_us)
         return; /* of an earlier one, or made up */
-    *sample = (ClockSample){ .sent_us = session->pinged_us,
+    *sample = (ClockSample){ .sent_us = strand->pinged_us,
                              .peer_us = (gint64)frame->clock.answered_us,
-                             .received_us = now_us };
+                             .received_us = clock_monotonic_us() };
     session->n_samples++;
 }
 
+/* Those that belong to a connection. */
 static gboolean
-got_frame(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
+got_unnumbered(Session *session, Strand *strand, const Frame *frame, Fault *fault)
+{
+    switch (frame->type) {
+    case FRAME_PING:
+        strand->pong_of_us = frame->clock.sent_us;
+        strand->due |= STRAND_DUE_PONG;
+        return TRUE;
+    case FRAME_PONG:
+        got_pong(session, strand, frame);
+        return TRUE;
+    case FRAME_ACK:
+        strand->waits = FALSE;
+        if (line_acked(session->line, frame->below) == 0)
+            return TRUE;
+        fault_set(fault, GODWIT_ERROR_PROTOCOL,
+                  "The other worker acknowledged what was never sent");
+        return FALSE;
+    default:
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a second %s",
+                  frame_name(frame->type));
+        return FALSE;
+    }
+}
+
+static gboolean
+got_numbered(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
 {
     if (!(senders_of(frame->type) & 1 << !session->terms.side)) {
         fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a %s, which it may not",
@@ -88,13 +120,6 @@ got_frame(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
     case FRAME_PROVED:
     case FRAME_REFUSED:
         return finish_told(&session->finish, frame->type == FRAME_PROVED, now_us, fault);
-    case FRAME_PING:
-        session->pong_of_us = frame->clock.sent_us;
-        session->due |= SESSION_DUE_PONG;
-        return TRUE;
-    case FRAME_PONG:
-        got_pong(session, frame, now_us);
-        return TRUE;
     case FRAME_BYE:
         session_leave(session);
         return TRUE;
@@ -103,12 +128,54 @@ got_frame(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
     }
 }
 
+/* Those that were held and whose turn has come. */
 static gboolean
-take_frames(Session *session, gint64 now_us, Fault *fault)
+take_held(Session *session, gint64 now_us, Fault *fault)
+{
+    const guint8 *bytes;
+    gsize size, used;
+
+    while ((bytes = line_held(session->line, &size)) != NULL) {
+        const char *why;
+        Frame frame;
+
+        g_assert(frame_decode(bytes, size, &frame, &used, &why) == 0); /* was decoded before */
+        if (!got_numbered(session, &frame, now_us, fault))
+            return FALSE;
+        line_took(session->line);
+    }
+    return TRUE;
+}
+
+static gboolean
+take_numbered(Session *session, const Frame *frame, const guint8 *bytes, gsize size, gint64 now_us,
+              Fault *fault)
+{
+    switch (line_place(session->line, frame->number)) {
+    case LINE_NEXT:
+        if (!got_numbered(session, frame, now_us, fault))
+            return FALSE;
+        line_took(session->line);
+        return take_held(session, now_us, fault);
+    case LINE_OLD:
+        return TRUE;
+    case LINE_EARLY:
+        if (line_hold(session->line, frame->number, bytes, size) == 0)
+            return TRUE;
+        break;
+    case LINE_WRONG:
+        break;
+    }
+    fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent far more than was acknowledged");
+    return FALSE;
+}
+
+static gboolean
+take_frames(Session *session, Strand *strand, gint64 now_us, Fault *fault)
 {
     for (;;) {
         gsize length, used;
-        const guint8 *bytes = link_rx(session->link, &length);
+        const guint8 *bytes = link_rx(strand->link, &length);
         const char *why = NULL;
         Frame frame;
         int result = frame_decode(bytes, length, &frame, &used, &why);
@@ -119,43 +186,71 @@ take_frames(Session *session, gint64 now_us, Fault *fault)
             fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker broke the protocol: %s", why);
             return FALSE;
         }
-        if (!got_frame(session, &frame, now_us, fault))
+        if (!(frame.number != 0 ? take_numbered(session, &frame, bytes, used, now_us, fault)
+                                : got_unnumbered(session, strand, &frame, fault)))
             return FALSE;
-        link_rx_drop(session->link, used);
+        link_rx_drop(strand->link, used);
     }
 }
 
 gboolean
-traffic_receive(Session *session, gint64 now_us, Fault *fault)
+traffic_receive(Session *session, Strand *strand, gint64 now_us, gboolean *lost, Fault *fault)
 {
     for (int i = 0; i < RECEIVES_PER_ROUND; i++) {
         int result;
 
-        if (!take_frames(session, now_us, fault))
+        if (!take_frames(session, strand, now_us, fault))
             return FALSE;
-        result = link_receive(session->link);
+        result = link_receive(strand->link);
         if (result == -EAGAIN)
             return TRUE;
         if (result < 0) {
-            *fault = *link_fault(session->link);
-            return FALSE;
+            *lost = TRUE;
+            *fault = *link_fault(strand->link);
+            return TRUE;
         }
+        strand->heard_us = now_us;
         session->heard_us = now_us;
     }
-    return take_frames(session, now_us, fault);
+    return take_frames(session, strand, now_us, fault);
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
+/* A round's sending: to which connection, and what went wrong. */
+typedef struct {
+    Session *session;
+    Strand *strand;
+    Fault *fault;
+} Sending;
+
+/* Frames of the connection itself. */
 static void
-put_frame(Session *session, const Frame *frame)
+put_unnumbered(const Strand *strand, const Frame *frame)
 {
     gsize room;
-    guint8 *out = link_tx_room(session->link, &room);
+    guint8 *out = link_tx_room(strand->link, &room);
     gsize size = frame_encode(frame, out, room);
 
     g_assert(size > 0); /* tx is larger than data and all small frames together */
-    link_tx_add(session->link, size);
+    link_tx_add(strand->link, size);
+}
+
+/* The frame's bytes may stand in the line's room already. */
+static void
+put_numbered(const Sending *sending, Frame *frame)
+{
+    Line *line = sending->session->line;
+    guint8 *kept = line_room(line);
+    gsize room, size;
+    guint8 *out = link_tx_room(sending->strand->link, &room);
+
+    frame->number = line_next_number(line);
+    size = frame_encode(frame, kept, MIN(room, FRAME_SIZE_MAX));
+    g_assert(size > 0);
+    memcpy(out, kept, size);
+    link_tx_add(sending->strand->link, size);
+    line_add(line, size, (int)(sending->strand - sending->session->strands));
 }
 
 /* What finish.c concluded becomes frames and news. */
@@ -174,59 +269,47 @@ note_finish(Session *session)
         session->due |= SESSION_DUE_REFUSED;
 }
 
-static void
-put_session_frame(Session *session, guint due, gint64 now_us)
+static gboolean
+put_session_frames(const Sending *sending)
 {
-    Frame frame = { 0 };
+    Session *session = sending->session;
+    gboolean any = FALSE;
 
-    switch (due) {
-    case SESSION_DUE_PROVED:
-        frame.type = FRAME_PROVED;
+    for (guint due = SESSION_DUE_PROVED; due <= SESSION_DUE_REFUSED; due <<= 1) {
+        Frame frame = { .type = due == SESSION_DUE_PROVED ? FRAME_PROVED : FRAME_REFUSED };
+
+        if (!(session->due & due) || !line_has_room(session->line))
+            continue;
         frame.clock.sent_us = (guint64)session->finish.proved_us;
-        break;
-    case SESSION_DUE_REFUSED:
-        frame.type = FRAME_REFUSED;
-        break;
-    case SESSION_DUE_PONG:
-        frame.type = FRAME_PONG;
-        frame.clock.sent_us = session->pong_of_us;
-        frame.clock.answered_us = (guint64)now_us;
-        break;
-    case SESSION_DUE_PING:
-        frame.type = FRAME_PING;
-        frame.clock.sent_us = (guint64)now_us;
-        session->pinged_us = now_us;
-        break;
-    default:
-        frame.type = FRAME_BYE;
+        session->due &= ~due;
+        put_numbered(sending, &frame);
+        any = TRUE;
     }
-    session->due &= ~due;
-    put_frame(session, &frame);
+    return any;
 }
 
 /* Everything but data. A BYE is the last frame. TRUE where something was put. */
 static gboolean
-put_small_frames(Session *session, gint64 now_us)
+put_small_frames(const Sending *sending)
 {
-    gboolean any = FALSE;
+    Session *session = sending->session;
+    gboolean any;
 
     note_finish(session);
-    for (guint due = SESSION_DUE_PROVED; due <= SESSION_DUE_PING; due <<= 1) {
-        if (session->due & due) {
-            put_session_frame(session, due, now_us);
-            any = TRUE;
-        }
-    }
+    any = put_session_frames(sending);
     for (guint i = 0; i < FLYWAY_LANES; i++) {
-        Frame frame;
+        Frame frame = { 0 };
 
-        while (lane_next_frame(&session->lanes[i], &frame)) {
-            put_frame(session, &frame);
+        while (line_has_room(session->line) && lane_next_frame(&session->lanes[i], &frame)) {
+            put_numbered(sending, &frame);
             any = TRUE;
         }
     }
-    if (session->due & SESSION_DUE_BYE) {
-        put_session_frame(session, SESSION_DUE_BYE, now_us);
+    if ((session->due & SESSION_DUE_BYE) && line_has_room(session->line)) {
+        Frame frame = { .type = FRAME_BYE };
+
+        session->due &= ~(guint)SESSION_DUE_BYE;
+        put_numbered(sending, &frame);
         any = TRUE;
     }
     return any;
@@ -234,59 +317,133 @@ put_small_frames(Session *session, gint64 now_us)
 
 /* One read of a lane as one frame. TRUE where there was something. */
 static gboolean
-put_data(Session *session, Lane *lane, Fault *fault)
+put_data(const Sending *sending, Lane *lane)
 {
     Frame frame = { .type = FRAME_DATA, .lane = lane->number };
-    gsize room;
-    guint8 *out = link_tx_room(session->link, &room);
-    guint8 *payload = out + FRAME_HEADER_SIZE;
     gsize small_frames = 8 * 1024; /* room that stays for what reading makes due */
+    gsize room;
+    guint8 *payload;
 
-    if (room < small_frames + FRAME_HEADER_SIZE + LEAST_DATA)
+    link_tx_room(sending->strand->link, &room);
+    if (room < small_frames + FRAME_HEADER_SIZE + LEAST_DATA ||
+        !line_has_room(sending->session->line))
         return FALSE;
+    payload = line_room(sending->session->line) + FRAME_HEADER_SIZE;
     frame.data.bytes = payload;
-    frame.data.length =
-        lane_read(lane, payload, room - small_frames - FRAME_HEADER_SIZE, &session->finish, fault);
+    frame.data.length = lane_read(lane, payload, room - small_frames - FRAME_HEADER_SIZE,
+                                  &sending->session->finish, sending->fault);
     if (frame.data.length == 0)
         return FALSE;
-    link_tx_add(session->link, frame_encode(&frame, out, room));
+    put_numbered(sending, &frame);
     return TRUE;
 }
 
 static gboolean
-fill(Session *session, gint64 now_us, Fault *fault)
+put_new(const Sending *sending)
 {
-    gboolean any = put_small_frames(session, now_us);
+    Session *session = sending->session;
+    gboolean any = put_small_frames(sending);
 
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         if (session->lanes[i].kind == LANE_RPC)
-            any |= put_data(session, &session->lanes[i], fault);
+            any |= put_data(sending, &session->lanes[i]);
     }
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         Lane *lane = &session->lanes[(session->next_lane + i) % FLYWAY_LANES];
 
-        if (lane->kind == LANE_RPC || !put_data(session, lane, fault))
+        if (lane->kind == LANE_RPC || !put_data(sending, lane))
             continue;
         any = TRUE;
         session->next_lane = lane->number; /* the one after it is first next time */
         break;
     }
-    return put_small_frames(session, now_us) || any;
+    return put_small_frames(sending) || any;
+}
+
+static gboolean
+put_again(const Sending *sending)
+{
+    Session *session = sending->session;
+    gboolean any = FALSE;
+
+    for (;;) {
+        gsize room, size;
+        guint8 *out = link_tx_room(sending->strand->link, &room);
+        const guint8 *bytes =
+            line_resend(session->line, (int)(sending->strand - session->strands), room, &size);
+
+        if (bytes == NULL)
+            return any;
+        memcpy(out, bytes, size);
+        link_tx_add(sending->strand->link, size);
+        any = TRUE;
+    }
+}
+
+/* Clocks are read anew: the round's beginning may be long ago, and before what is answered was
+ * sent. */
+static gboolean
+put_own(const Sending *sending)
+{
+    gint64 now_us = clock_monotonic_us();
+    Session *session = sending->session;
+    Strand *strand = sending->strand;
+    gboolean any = FALSE;
+
+    if (session->acked_below != line_taken_below(session->line))
+        strand->due |= STRAND_DUE_ACK;
+    for (guint due = STRAND_DUE_ACK; due <= STRAND_DUE_PING; due <<= 1) {
+        Frame frame = { 0 };
+
+        if (!(strand->due & due))
+            continue;
+        if (due == STRAND_DUE_ACK) {
+            frame.type = FRAME_ACK;
+            frame.below = session->acked_below = line_taken_below(session->line);
+        } else if (due == STRAND_DUE_PONG) {
+            frame.type = FRAME_PONG;
+            frame.clock.sent_us = strand->pong_of_us;
+            frame.clock.answered_us = (guint64)now_us;
+        } else {
+            frame.type = FRAME_PING;
+            frame.clock.sent_us = (guint64)now_us;
+            strand->pinged_us = now_us;
+        }
+        put_unnumbered(strand, &frame);
+        any = TRUE;
+    }
+    strand->due = 0;
+    return any;
+}
+
+static gboolean
+fill(const Sending *sending)
+{
+    gboolean any = put_own(sending);
+
+    if (sending->strand->waits)
+        return any;
+    if (line_resends(sending->session->line))
+        return put_again(sending) || any;
+    return put_new(sending) || any;
 }
 
 gboolean
-traffic_send(Session *session, gint64 now_us, Fault *fault)
+traffic_send(Session *session, Strand *strand, gboolean *lost, Fault *fault)
 {
+    Sending sending = { session, strand, fault };
+
     for (int i = 0; i <= SENDS_PER_ROUND; i++) {
-        int result = link_flush(session->link);
+        int result = link_flush(strand->link);
 
         if (result == -EAGAIN)
             return TRUE;
         if (result < 0) {
-            *fault = *link_fault(session->link);
-            return FALSE;
+            *lost = TRUE;
+            *fault = *link_fault(strand->link);
+            return TRUE;
         }
-        if (i == SENDS_PER_ROUND || !fill(session, now_us, fault))
+        if (i == SENDS_PER_ROUND || !fill(&sending))
             break;
     }
     return !fault->set;

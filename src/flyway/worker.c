@@ -180,6 +180,9 @@ apply_report(Worker *worker, const ControlReport *report)
     status->wire_bytes = report->wire_bytes;
     status->rpc_bytes = report->rpc_bytes;
     status->stream_bytes = report->stream_bytes;
+    status->resent_bytes = report->resent_bytes;
+    status->connections = (int)report->connections;
+    status->resumes = (int)report->resumes;
     status->finish_forwarded = report->finish_forwarded;
     status->proved = report->proved;
     status->proved_us = report->proved_us;
@@ -252,6 +255,8 @@ take_report(Worker *worker)
     g_autoptr(GError) error = NULL;
     gssize length = fd_receive(worker->control, buffer, CONTROL_MAX, NULL, NULL);
 
+    if (length == -ECONNRESET) /* told once, before what is here: it ended with requests unread */
+        length = fd_receive(worker->control, buffer, CONTROL_MAX, NULL, NULL);
     if (length <= 0)
         return length == -EMSGSIZE ? 1 : length;
     report = record_from_string(&control_report_type, buffer, length, &error);
@@ -481,6 +486,8 @@ request(Worker *worker, const ControlRequest *message, const int *fds, gsize n_f
     if (result == 0)
         return;
     g_debug("worker's control channel: %s", g_strerror(-result));
+    while (take_report(worker) > 0) /* its last words, if it has ended */
+        ;
     channel_lost(worker);
 }
 
@@ -498,6 +505,8 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
         .peer = (char *)config->peer_uuid,
         .ticket = (char *)config->ticket,
         .ticket_expires_s = config->ticket_expires_s,
+        .resume_s = config->resume_s > 0 ? config->resume_s : FLYWAY_RESUME_S,
+        .connections = config->connections,
     };
     fd_auto int identity = control_identity_seal(config->identity, error);
     int fds[CONTROL_FDS] = { identity, config->rpc_listener, config->stream_listener };
@@ -618,6 +627,16 @@ worker_give_connection(Worker *worker, int fd)
     message.want = answer_want(worker, WORKER_EVENT_WANT_CONNECTION);
     request(worker, &message, &fd, 1);
     close(fd);
+}
+
+void
+worker_no_connection(Worker *worker)
+{
+    ControlRequest message = { .action = CONTROL_NO_CONNECTION };
+
+    message.want = answer_want(worker, WORKER_EVENT_WANT_CONNECTION);
+    if (message.want != 0)
+        request(worker, &message, NULL, 0);
 }
 
 void

@@ -14,6 +14,7 @@
  *
  * Thread: all functions and the callback belong to the context given at start.
  */
+#define FLYWAY_RESUME_S 20 /* libvirt's own keepalive ends its connection after 30 s */
 typedef enum { WORKER_SOURCE, WORKER_DESTINATION } WorkerSide;
 typedef struct Worker Worker;
 
@@ -31,6 +32,9 @@ typedef struct {
     int pid;
     gint64 wire_bytes;           /* sent + received on TCP, with TLS; this side's view */
     gint64 rpc_bytes, stream_bytes; /* payload carried, both directions */
+    gint64 resent_bytes;         /* of wire_bytes: frames sent once more after a connection was lost; this side's */
+    int connections;             /* that live; OPEN with 0: all were lost, it waits to be resumed */
+    int resumes;                 /* how often it went on after that */
     gboolean finish_forwarded;   /* Finish call went to the destination's libvirt */
     gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */
     gint64 proved_us;            /* monotonic here */
@@ -45,7 +49,8 @@ typedef struct {
 
 typedef enum {
     WORKER_EVENT_STATE,          /* state changed */
-    WORKER_EVENT_WANT_CONNECTION,/* source: connect to the destination and worker_give_connection it (ticket, address known by the caller) */
+    WORKER_EVENT_WANT_CONNECTION,/* source: connect to the destination and worker_give_connection it, or worker_no_connection (address known by
+                                  * the caller). At the start, and again for each further one that is missing */
     WORKER_EVENT_WANT_RPC,       /* destination: give a descriptor to the local libvirt, or worker_refuse_lane */
     WORKER_EVENT_WANT_STREAM,    /* destination: give one connected to QEMU's incoming socket, or refuse */
     WORKER_EVENT_PROVED,         /* see WorkerStatus.proved; as fast as it can be */
@@ -64,6 +69,8 @@ typedef struct {
     const char *self_uuid, *peer_uuid; /* hosts */
     const char *ticket;       /* 64 hex digits */
     gint64 ticket_expires_s;  /* destination: the hello must come within */
+    int resume_s;             /* so long may nothing be heard from the peer; 0: FLYWAY_RESUME_S */
+    int connections;          /* source: how many there shall be; 0: 1 */
     const Identity *identity; /* passed in a sealed memory file */
     int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
     int stream_listener;      /* source: for QEMU's stream */
@@ -77,6 +84,8 @@ const WorkerStatus *worker_status(const Worker *worker);
 /** Asks for fresh counters; WORKER_EVENT_STATE follows. */
 void worker_refresh(Worker *worker);
 void worker_give_connection(Worker *worker, int fd); /* takes fd: connected TCP, preamble done */
+/** Source: none can be had at the moment. While the session is open, WANT_CONNECTION comes again. */
+void worker_no_connection(Worker *worker);
 void worker_give_lane(Worker *worker, WorkerEvent which, int fd); /* takes fd */
 void worker_refuse_lane(Worker *worker, WorkerEvent which, const char *why);
 /** Orderly end: lanes are flushed as far as they go, the process ends. Idempotent. */

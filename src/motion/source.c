@@ -332,6 +332,7 @@ source_make(Motion *motion, const MigrationRequest *request, GError **error)
     source->rpc_listener = source->stream_listener = -1;
     source->controller.policy = policy;
     source->leaving = g_cancellable_new();
+    source->dialling = g_cancellable_new();
     g_mutex_init(&source->lock);
     runner_init(&source->runner, source, &watch);
     init_report(source);
@@ -374,6 +375,7 @@ source_recover(Motion *motion, const char *id, GPtrArray *lines, GError **error)
 {
     JsonObject *accepted = journal_last(lines, "accept", "note");
     JsonObject *admitted = journal_last(lines, "admit", "note");
+    JsonObject *reserved = journal_last(lines, "reserve", "note");
     g_autoptr(MigrationRequest) request = NULL;
     Source *source;
 
@@ -393,6 +395,9 @@ source_recover(Motion *motion, const char *id, GPtrArray *lines, GError **error)
         source->report->vm = g_strdup(source->vm->name);
         source->report->memory_bytes = source->vm->memory_max_bytes;
     }
+    if (reserved && json_object_has_member(reserved, "reservation"))
+        source->reservation = record_from_json(
+            &reservation_type, json_object_get_member(reserved, "reservation"), NULL);
     /* Wherever it was, `switch` finds out whose the VM is; before it had begun to move, that it
      * stays. */
     source->first_stage = SOURCE_STAGE_SWITCH;
@@ -525,6 +530,7 @@ source_free(Source *source)
     g_free(source->rpc_socket);
     g_free(source->stream_socket);
     g_object_unref(source->leaving);
+    g_object_unref(source->dialling);
     g_mutex_clear(&source->lock);
     g_free(source);
 }

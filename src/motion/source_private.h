@@ -41,6 +41,8 @@ struct Source {
     gint64 offset_us;         /* added to the destination's clock gives ours */
     gboolean storage_proved;  /* see shared.h */
     GError *connection_error; /* no address of the destination could be reached */
+    guint n_dials, dialled;   /* connections being made; asked for so far */
+    GCancellable *dialling;
     gboolean clock_known, abort_sent, told_destination, gave_up_telling, alarmed;
     gboolean worker_gone; /* its process has ended */
 

@@ -13,10 +13,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "motion/dial.h"
 #include "motion/shared.h"
 #include "preflight/preflight.h"
 
-#define CONNECT_SECONDS 5
 #define PROGRESS_MS 500
 #define CLOCK_WARN_US (10 * G_TIME_SPAN_MILLISECOND)
 #define WORKER_END_MS 5000
@@ -89,6 +89,20 @@ reservation_request(Source *source)
     return request;
 }
 
+/* For connecting again after godwitd was restarted. The ticket stays out of the journal. */
+static gboolean
+note_reservation(Source *source, GError **error)
+{
+    g_autoptr(Reservation) reservation = record_copy(&reservation_type, source->reservation);
+    JsonNode *detail = json_node_new(JSON_NODE_OBJECT);
+
+    g_clear_pointer(&reservation->ticket, g_free);
+    json_node_take_object(detail, json_object_new());
+    json_object_set_member(json_node_get_object(detail), "reservation",
+                           record_to_json(&reservation_type, reservation));
+    return journal_write(source->runner.journal, "reserve", "note", detail, error);
+}
+
 static gboolean
 ask_reservation(Source *source, GError **error)
 {
@@ -102,7 +116,7 @@ ask_reservation(Source *source, GError **error)
     source->storage_proved = shared_is_proved(source->vm, request->proofs);
     source->reservation = record_from_json(&reservation_type, answer, error);
     if (source->reservation && source->reservation->ticket && source->reservation->addresses)
-        return TRUE;
+        return note_reservation(source, error);
     if (!source->reservation)
         g_prefix_error(error, "host %s answered the reservation with what can't be read: ",
                        source->request->to->name);
@@ -176,9 +190,17 @@ worker_is_gone(gpointer self, GError **error)
     return ((Source *)self)->worker_gone;
 }
 
+static gboolean
+dials_have_ended(gpointer self, GError **error)
+{
+    return ((Source *)self)->n_dials == 0;
+}
+
 static void
 end_worker(Source *source)
 {
+    g_cancellable_cancel(source->dialling);
+    runner_wait(&source->runner, dials_have_ended, WORKER_END_MS, "the end of connecting", NULL);
     if (source->worker) {
         worker_end(source->worker);
         if (!runner_wait(&source->runner, worker_is_gone, WORKER_END_MS, "the flyway worker's end",
@@ -201,56 +223,39 @@ undo_reserve(gpointer self)
 
 /* ---- open ---- */
 
-static int
-connect_one(Source *source, const char *address, GError **error)
+static void
+dialled(int fd, const char *address, const GError *error, gpointer data)
 {
-    g_autoptr(GSocketClient) client = g_socket_client_new();
-    g_autoptr(GSocketConnection) connection = NULL;
-    g_autofree char *v6 = strchr(address, ':') ? g_strdup_printf("[%s]", address) : NULL;
-    guint8 preamble[FLYWAY_PREAMBLE_SIZE];
-    GSocket *socket;
+    Source *source = data;
 
-    g_socket_client_set_enable_proxy(client, FALSE);
-    g_socket_client_set_timeout(client, CONNECT_SECONDS);
-    connection = g_socket_client_connect_to_host(
-        client, v6 ? v6 : address, (guint16)source->reservation->port, source->leaving, error);
-    if (!connection)
-        return -1;
-    flyway_preamble_make(preamble, source->request->id);
-    socket = g_socket_connection_get_socket(connection);
-    if (g_socket_send(socket, (const char *)preamble, sizeof preamble, source->leaving, error) !=
-        sizeof preamble)
-        return -1;
-    return fcntl(g_socket_get_fd(socket), F_DUPFD_CLOEXEC, 3);
+    source->n_dials--;
+    if (fd >= 0 && source->worker) {
+        source_stage_detail(source, g_strdup_printf("over %s port %" G_GINT64_FORMAT, address,
+                                                    source->reservation->port));
+        worker_give_connection(source->worker, fd);
+    } else if (fd >= 0) {
+        close(fd);
+    } else if (source->worker) {
+        g_clear_error(&source->connection_error);
+        source->connection_error = g_error_copy(error);
+        g_prefix_error(&source->connection_error, "host %s: ", source->request->to->name);
+        worker_no_connection(source->worker);
+    }
 }
 
+/* Each connection begins with the next address, so that they spread over all of them. */
 static void
 give_connection(Source *source)
 {
-    g_autoptr(GString) tried = g_string_new(NULL);
+    const Reservation *reservation = source->reservation;
 
-    for (char **address = source->reservation ? source->reservation->addresses : NULL;
-         address && *address; address++) {
-        g_autoptr(GError) error = NULL;
-        int fd = connect_one(source, *address, &error);
-
-        if (fd >= 0) {
-            g_autofree char *detail = g_strdup_printf("over %s port %" G_GINT64_FORMAT, *address,
-                                                      source->reservation->port);
-
-            source_stage_detail(source, g_steal_pointer(&detail));
-            worker_give_connection(source->worker, fd);
-            return;
-        }
-        g_string_append_printf(tried, "%s%s: %s", tried->len ? "; " : "", *address,
-                               error ? error->message : g_strerror(errno));
+    if (!reservation || !reservation->addresses || !reservation->addresses[0]) {
+        worker_no_connection(source->worker);
+        return;
     }
-    g_clear_error(&source->connection_error);
-    g_set_error(&source->connection_error, GODWIT_ERROR, GODWIT_ERROR_UNREACHABLE,
-                "no migration address of %s could be reached on port %" G_GINT64_FORMAT
-                " (%s): check that network and its firewall",
-                source->request->to->name, source->reservation ? source->reservation->port : 0,
-                tried->str);
+    source->n_dials++;
+    dial((const char *const *)reservation->addresses, source->dialled++, (guint16)reservation->port,
+         source->request->id, source->dialling, dialled, source);
 }
 
 static void

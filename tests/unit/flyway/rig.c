@@ -81,6 +81,8 @@ rig_new(void)
         rig->identities[i] = make_identity(ca, rig->hosts[i]);
         rig->tcp[i] = -1;
     }
+    for (guint i = 0; i < RIG_LINKS; i++)
+        rig->links[i] = -1;
     rig->listeners[RIG_RPC] = listen_at(rig, "rpc.sock");
     rig->listeners[RIG_STREAM] = listen_at(rig, "stream.sock");
     rig->source.rig = rig->destination.rig = rig->other.rig = rig;
@@ -123,6 +125,7 @@ end_worker(RigEnd *end)
 void
 rig_free(Rig *rig)
 {
+    rig_drop_tcp(rig);
     end_worker(&rig->source);
     end_worker(&rig->destination);
     end_worker(&rig->other);
@@ -131,7 +134,6 @@ rig_free(Rig *rig)
         for (guint k = 0; k < rig->n_peers[i]; k++)
             fd_close_p(&rig->peers[i][k]);
         fd_close_p(&rig->listeners[i]);
-        fd_close_p(&rig->tcp[i]);
         identity_free(rig->identities[i]);
         g_free(rig->hosts[i]);
     }
@@ -167,6 +169,37 @@ rig_drop_tcp(Rig *rig)
 {
     fd_close_p(&rig->tcp[0]);
     fd_close_p(&rig->tcp[1]);
+    for (guint i = 0; i < RIG_LINKS; i++)
+        fd_close_p(&rig->links[i]);
+}
+
+void
+rig_cut(Rig *rig)
+{
+    for (guint i = 0; i < RIG_LINKS; i++) {
+        if (rig->links[i] >= 0)
+            shutdown(rig->links[i], SHUT_RDWR);
+        fd_close_p(&rig->links[i]);
+    }
+}
+
+void
+rig_lose(Rig *rig)
+{
+    rig->hold_connection = TRUE;
+    rig_cut(rig);
+}
+
+static void
+remember(Rig *rig, const int fds[2])
+{
+    int *link = &rig->links[rig->n_connections % RIG_LINKS];
+
+    for (int i = 0; i < 2 && rig->n_connections == 0; i++)
+        rig->tcp[i] = dup(fds[i]);
+    fd_close_p(link);
+    *link = dup(fds[0]);
+    rig->n_connections++;
 }
 
 static void
@@ -175,12 +208,8 @@ give_connection(Rig *rig, RigEnd *end)
     int fds[2];
 
     rig_tcp_pair(fds);
-    if (end == &rig->source) {
-        for (int i = 0; i < 2; i++) {
-            fd_close_p(&rig->tcp[i]);
-            rig->tcp[i] = dup(fds[i]);
-        }
-    }
+    if (end == &rig->source)
+        remember(rig, fds);
     worker_give_connection(end->worker, fds[0]);
     worker_give_connection(rig->destination.worker, fds[1]);
 }
@@ -210,6 +239,8 @@ on_event(Worker *worker, WorkerEvent event, gpointer data)
     end->seen[event]++;
     if (event == WORKER_EVENT_WANT_CONNECTION && !rig->hold_connection)
         give_connection(rig, end);
+    else if (event == WORKER_EVENT_WANT_CONNECTION && rig->n_connections > 0)
+        worker_no_connection(worker);
     if ((event == WORKER_EVENT_WANT_RPC || event == WORKER_EVENT_WANT_STREAM) && !rig->hold_lanes)
         give_lane(rig, end, event);
 }
@@ -241,6 +272,8 @@ source_config(Rig *rig)
                            .peer_uuid = rig->hosts[1],
                            .ticket = rig->ticket,
                            .ticket_expires_s = 60,
+                           .resume_s = rig->resume_s,
+                           .connections = rig->connections,
                            .identity = rig->identities[0],
                            .rpc_listener = rig->listeners[RIG_RPC],
                            .stream_listener = rig->listeners[RIG_STREAM] };
@@ -264,6 +297,7 @@ rig_start_destination(Rig *rig)
                             .peer_uuid = rig->hosts[0],
                             .ticket = rig->ticket,
                             .ticket_expires_s = rig->expires_s,
+                            .resume_s = rig->resume_s,
                             .identity = rig->identities[1],
                             .rpc_listener = -1,
                             .stream_listener = -1 };
@@ -286,8 +320,16 @@ rig_start_other(Rig *rig, const RigOther *other)
 Rig *
 rig_open(void)
 {
+    return rig_open_with(0, 1);
+}
+
+Rig *
+rig_open_with(int resume_s, int connections)
+{
     Rig *rig = rig_new();
 
+    rig->resume_s = resume_s;
+    rig->connections = connections;
     rig_start_destination(rig);
     rig_start_source(rig);
     RIG_UNTIL(rig_state(&rig->source) == WORKER_OPEN &&

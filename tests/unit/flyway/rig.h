@@ -25,6 +25,7 @@ typedef struct {
 } RigOther;
 
 #define RIG_PEERS 16
+#define RIG_LINKS 8
 
 struct Rig {
     char *dir;
@@ -33,9 +34,12 @@ struct Rig {
     gint64 expires_s; /* of the destination's ticket */
     gboolean hold_connection, hold_lanes, refuse_lanes;
     RigEnd source, destination, other;
-    int listeners[2];        /* rpc, stream */
-    int tcp[2];              /* duplicates of the source's and the destination's TCP ends */
-    int peers[2][RIG_PEERS]; /* sockets of the destination's libvirt and QEMU, in order */
+    int listeners[2];          /* rpc, stream */
+    int tcp[2];                /* duplicates of the source's and the destination's first TCP ends */
+    int links[RIG_LINKS];      /* duplicates of the source's ends, the newest last; -1: none */
+    guint n_connections;       /* given so far */
+    int resume_s, connections; /* of both workers */
+    int peers[2][RIG_PEERS];   /* sockets of the destination's libvirt and QEMU, in order */
     guint n_peers[2];
     guint tick;
 };
@@ -50,6 +54,10 @@ void rig_start_source(Rig *rig);
 void rig_start_destination(Rig *rig);
 /** Both, and waits until the session is open. */
 Rig *rig_open(void);
+/** The same with so many seconds to resume, and connections. */
+Rig *rig_open_with(int resume_s, int connections);
+/** No more connections, and those there are end: both sides fail after resume_s. */
+void rig_lose(Rig *rig);
 /** One more source, into rig->other. */
 void rig_start_other(Rig *rig, const RigOther *other);
 /** An identity of another cluster for the same host. */
@@ -60,6 +68,8 @@ void rig_lane(Rig *rig, int which, int fds[2]);
 int rig_connect(Rig *rig, int which);
 /** Gives up rig->tcp: only the workers hold their connection then, so that its end is seen. */
 void rig_drop_tcp(Rig *rig);
+/** Ends the connections that the source has. */
+void rig_cut(Rig *rig);
 /** Loopback TCP; fds[0] connected to fds[1]. */
 void rig_tcp_pair(int fds[2]);
 /** Fresh counters of a worker that lives. */

@@ -23,7 +23,7 @@ newer_minor(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
 static void
 other_major(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
 {
-    hello->major = 2;
+    hello->major = FLYWAY_MAJOR + 1;
 }
 
 static void
@@ -87,7 +87,39 @@ wrong_peer(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
     memcpy(hello->peer, hello->self, 16);
 }
 
+static void
+further(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
+{
+    terms->used = TRUE;
+    hello->further = TRUE;
+    *now_us = terms->expires_us + 1000;
+}
+
+static void
+further_of_nothing(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
+{
+    hello->further = TRUE;
+}
+
+static void
+further_with_wrong_ticket(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
+{
+    further(terms, hello, now_us);
+    hello->ticket[31] ^= 1;
+}
+
+static void
+further_from_elsewhere(HelloTerms *terms, FrameHello *hello, gint64 *now_us)
+{
+    further(terms, hello, now_us);
+    hello->self[3] ^= 1;
+}
+
 static const Row rows[] = {
+    { "further connection, however late", further, FLYWAY_OK },
+    { "further connection of no session", further_of_nothing, FLYWAY_WRONG },
+    { "further connection, wrong ticket", further_with_wrong_ticket, FLYWAY_BAD_TICKET },
+    { "further connection, wrong source", further_from_elsewhere, FLYWAY_WRONG },
     { "right", right, FLYWAY_OK },
     { "newer minor version", newer_minor, FLYWAY_OK },
     { "other major version", other_major, FLYWAY_BAD_VERSION },

@@ -21,7 +21,7 @@ typedef struct {
 static Scene
 scene_called(void)
 {
-    Scene scene = { .rig = rig_open(),
+    Scene scene = { .rig = rig_open_with(5, 1),
                     .call = g_byte_array_new(),
                     .good = g_byte_array_new(),
                     .bad = g_byte_array_new() };
@@ -276,7 +276,7 @@ test_session_lost_after_call(void)
 {
     Scene scene = scene_called();
 
-    shutdown(scene.rig->tcp[0], SHUT_RDWR);
+    rig_lose(scene.rig);
     RIG_UNTIL(rig_state(&scene.rig->source) == WORKER_FAILED &&
               rig_state(&scene.rig->destination) == WORKER_FAILED);
     g_assert_true(rig_refresh(&scene.rig->source)->finish_refused);
@@ -293,7 +293,7 @@ test_session_lost_after_reply(void)
     guint8 bytes[BODY + 28];
 
     answer(&scene, scene.good);
-    shutdown(scene.rig->tcp[0], SHUT_RDWR);
+    rig_lose(scene.rig);
     RIG_UNTIL(rig_state(&scene.rig->source) == WORKER_FAILED);
     assert_open_question(&scene);
     rig_read(scene.libvirt[0], bytes, sizeof bytes);

@@ -13,9 +13,12 @@ samples(Frame *frames)
     gsize n = 0;
 
     frames[n] = (Frame){ .type = FRAME_HELLO };
-    frames[n].hello = (FrameHello){
-        .major = 1, .minor = 7, .side = FLYWAY_DESTINATION, .abilities = 0x0102030405060708
-    };
+    frames[n].hello = (FrameHello){ .major = 1,
+                                    .minor = 7,
+                                    .side = FLYWAY_DESTINATION,
+                                    .slot = 7,
+                                    .further = TRUE,
+                                    .abilities = 0x0102030405060708 };
     memset(frames[n].hello.id, 1, 16);
     memset(frames[n].hello.vm, 2, 16);
     memset(frames[n].hello.self, 3, 16);
@@ -42,7 +45,10 @@ samples(Frame *frames)
     frames[n++] = (Frame){ .type = FRAME_REFUSED };
     frames[n++] = (Frame){ .type = FRAME_PING, .clock = { .sent_us = G_MAXUINT64 } };
     frames[n++] = (Frame){ .type = FRAME_PONG, .clock = { .sent_us = 1, .answered_us = 2 } };
+    frames[n++] = (Frame){ .type = FRAME_ACK, .below = 0x0102030405 };
     frames[n++] = (Frame){ .type = FRAME_BYE };
+    for (gsize i = 0; i < n; i++)
+        frames[i].number = frame_is_numbered(frames[i].type) ? 0x0908070605040302 + i : 0;
     return n;
 }
 
@@ -84,8 +90,9 @@ test_round_trip_at_every_split(void)
 static void
 test_layout(void)
 {
-    static const guint8 expected[] = { 20, 3, 0, 0, 0, 0, 0, 4, 0x00, 0x01, 0x02, 0x03 };
-    Frame frame = { .type = FRAME_CREDIT, .lane = 3, .credit = 0x010203 };
+    static const guint8 expected[] = { 20, 3, 0, 0, 0, 0,    0,    4,    0,    0,
+                                       0,  0, 0, 0, 9, 0x0a, 0x00, 0x01, 0x02, 0x03 };
+    Frame frame = { .type = FRAME_CREDIT, .lane = 3, .number = 0x090a, .credit = 0x010203 };
     guint8 out[64];
 
     g_assert_cmpmem(out, frame_encode(&frame, out, sizeof out), expected, sizeof expected);
@@ -93,7 +100,7 @@ test_layout(void)
 
 typedef struct {
     const char *what;
-    guint8 bytes[40];
+    guint8 bytes[48];
     gsize length;
 } Bad;
 
@@ -101,28 +108,47 @@ static void
 test_bad_frames(void)
 {
     static const Bad bads[] = {
-        { "unknown type", { 99, 0, 0, 0, 0, 0, 0, 0 }, 8 },
-        { "type 0", { 0, 0, 0, 0, 0, 0, 0, 0 }, 8 },
-        { "flags", { 63, 0, 0, 1, 0, 0, 0, 0 }, 8 },
-        { "session frame on a lane", { 63, 1, 0, 0, 0, 0, 0, 0 }, 8 },
-        { "lane frame on the session", { 22, 0, 0, 0, 0, 0, 0, 0 }, 8 },
-        { "lane too large", { 22, 17, 0, 0, 0, 0, 0, 0 }, 8 },
-        { "empty DATA", { 19, 1, 0, 0, 0, 0, 0, 0 }, 8 },
-        { "DATA over the limit", { 19, 1, 0, 0, 0, 0, 0xff, 0xf9 }, 8 },
-        { "DATA of 4 GiB", { 19, 1, 0, 0, 0xff, 0xff, 0xff, 0xff }, 8 },
-        { "BYE with payload", { 63, 0, 0, 0, 0, 0, 0, 1, 0 }, 9 },
-        { "short PING", { 48, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0 }, 15 },
-        { "CREDIT of 0", { 20, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0 }, 12 },
-        { "CREDIT too large", { 20, 1, 0, 0, 0, 0, 0, 4, 0x7f, 0, 0, 0 }, 12 },
-        { "window of 0", { 17, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0 }, 12 },
-        { "unknown kind", { 16, 1, 0, 0, 0, 0, 0, 8, 9, 0, 0, 0, 0, 0, 1, 0 }, 16 },
-        { "kind's padding", { 16, 1, 0, 0, 0, 0, 0, 8, 1, 1, 0, 0, 0, 0, 1, 0 }, 16 },
-        { "LANE_OPEN's window of 0", { 16, 1, 0, 0, 0, 0, 0, 8, 1, 0, 0, 0, 0, 0, 0, 0 }, 16 },
-        { "text not UTF-8", { 18, 1, 0, 0, 0, 0, 0, 1, 0xff }, 9 },
-        { "text with a NUL", { 18, 1, 0, 0, 0, 0, 0, 3, 'a', 0, 'b' }, 11 },
-        { "text with an escape", { 18, 1, 0, 0, 0, 0, 0, 2, 0x1b, '[' }, 10 },
-        { "reply's unknown code", { 2, 0, 0, 0, 0, 0, 0, 16, 0, 1, 0, 0, 0, 99, 0, 0 }, 24 },
-        { "reply's padding", { 2, 0, 0, 0, 0, 0, 0, 16, 0, 1, 0, 0, 0, 1, 0, 1 }, 24 },
+        { "unknown type", { 99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16 },
+        { "type 0", { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16 },
+        { "flags", { 63, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "session frame on a lane", { 63, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "lane frame on the session", { 22, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "lane too large", { 22, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "empty DATA", { 19, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "DATA over the limit", { 19, 1, 0, 0, 0, 0, 0xff, 0xf1, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "DATA of 4 GiB", { 19, 1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1 }, 16 },
+        { "BYE with payload", { 63, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0 }, 17 },
+        { "short PING",
+          { 48, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+          23 },
+        { "CREDIT of 0", { 20, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0 }, 20 },
+        { "CREDIT too large",
+          { 20, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 0, 0, 0 },
+          20 },
+        { "window of 0", { 17, 1, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0 }, 20 },
+        { "unknown kind",
+          { 16, 1, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 1, 0 },
+          24 },
+        { "kind's padding",
+          { 16, 1, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 0 },
+          24 },
+        { "LANE_OPEN's window of 0",
+          { 16, 1, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0 },
+          24 },
+        { "text not UTF-8", { 18, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0xff }, 17 },
+        { "text with a NUL", { 18, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1, 'a', 0, 'b' }, 19 },
+        { "text with an escape",
+          { 18, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0x1b, '[' },
+          18 },
+        { "reply's unknown code",
+          { 2, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 99, 0, 0 },
+          32 },
+        { "reply's padding",
+          { 2, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1 },
+          32 },
+        { "numbered without", { 22, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, 16 },
+        { "number on a PING", { 48, 0, 0, 0, 0, 0, 0, 8, 1, 0, 0, 0, 0, 0, 0, 0 }, 16 },
+        { "ACK of nothing", { 50, 0, 0, 0, 0, 0, 0, 8 }, 24 },
     };
 
     for (gsize i = 0; i < G_N_ELEMENTS(bads); i++) {
@@ -147,14 +173,21 @@ test_hello_without_side(void)
 
     samples(frames);
     frame_encode(&frames[0], bytes, sizeof bytes);
-    bytes[FRAME_HEADER_SIZE + 4] = 2;
-    g_assert_cmpint(frame_decode(bytes, sizeof bytes, &back, &used, &why), ==, -EPROTO);
+    for (gsize i = 4; i < 8; i++) { /* side, slot, further, 0 */
+        static const guint8 wrong[] = { 2, FLYWAY_LINKS, 2, 1 };
+        guint8 right = bytes[FRAME_HEADER_SIZE + i];
+
+        bytes[FRAME_HEADER_SIZE + i] = wrong[i - 4];
+        g_assert_cmpint(frame_decode(bytes, sizeof bytes, &back, &used, &why), ==, -EPROTO);
+        bytes[FRAME_HEADER_SIZE + i] = right;
+    }
+    g_assert_cmpint(frame_decode(bytes, sizeof bytes, &back, &used, &why), ==, 0);
 }
 
 static void
 test_texts_are_cut_at_a_character(void)
 {
-    Frame frame = { .type = FRAME_LANE_REFUSE, .lane = 1 }, back;
+    Frame frame = { .type = FRAME_LANE_REFUSE, .lane = 1, .number = 1 }, back;
     guint8 out[FRAME_HEADER_SIZE + FRAME_REFUSE_TEXT_MAX];
     const char *why;
     gsize used;

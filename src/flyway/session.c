@@ -465,7 +465,7 @@ run_leaving(Session *session, gint64 now_us)
     if (session->link != NULL) {
         session->due |= session->said_bye ? 0 : SESSION_DUE_BYE;
         session->said_bye = TRUE;
-        if (traffic_send(session, now_us, &ignored) && !late &&
+        if (traffic_send(session, &ignored) && !late &&
             ((session->due & SESSION_DUE_BYE) || (link_events(session->link) & POLLOUT)))
             return;
         link_bye(session->link);
@@ -491,7 +491,7 @@ run_link(Session *session, const struct pollfd *entries, gint64 now_us)
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_deliver(&session->lanes[i], &session->finish, now_us);
     if (good && session->link != NULL)
-        good = traffic_send(session, now_us, &fault);
+        good = traffic_send(session, &fault);
     if (good)
         return;
     if (session->state == SESSION_LEAVING)

@@ -107,4 +107,4 @@ enum { SESSION_POLL_MAX = 1 + 2 + SESSION_HELLOS + FLYWAY_LANES };
 /** Receives and acts on frames as far as there are. FALSE with fault: the session can't go on. */
 gboolean traffic_receive(Session *session, gint64 now_us, Fault *fault);
 /** Sends what is due and what lanes have, as far as the link takes it. */
-gboolean traffic_send(Session *session, gint64 now_us, Fault *fault);
+gboolean traffic_send(Session *session, Fault *fault);

@@ -62,7 +62,7 @@ got_open(Session *session, const Frame *frame, Fault *fault)
 }
 
 static void
-got_pong(Session *session, const Frame *frame, gint64 now_us)
+got_pong(Session *session, const Frame *frame)
 {
     ClockSample *sample = &session->samples[session->n_samples % SESSION_SAMPLES];
 
@@ -70,7 +70,7 @@ got_pong(Session *session, const Frame *frame, gint64 now_us)
         return; /* of an earlier one, or made up */
     *sample = (ClockSample){ .sent_us = session->pinged_us,
                              .peer_us = (gint64)frame->clock.answered_us,
-                             .received_us = now_us };
+                             .received_us = clock_monotonic_us() };
     session->n_samples++;
 }
 
@@ -93,7 +93,7 @@ got_frame(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
         session->due |= SESSION_DUE_PONG;
         return TRUE;
     case FRAME_PONG:
-        got_pong(session, frame, now_us);
+        got_pong(session, frame);
         return TRUE;
     case FRAME_BYE:
         session_leave(session);
@@ -174,9 +174,12 @@ note_finish(Session *session)
         session->due |= SESSION_DUE_REFUSED;
 }
 
+/* Clocks are read anew: the round's beginning may be long ago, and before what is answered was
+ * sent. */
 static void
-put_session_frame(Session *session, guint due, gint64 now_us)
+put_session_frame(Session *session, guint due)
 {
+    gint64 now_us = clock_monotonic_us();
     Frame frame = { 0 };
 
     switch (due) {
@@ -206,14 +209,14 @@ put_session_frame(Session *session, guint due, gint64 now_us)
 
 /* Everything but data. A BYE is the last frame. TRUE where something was put. */
 static gboolean
-put_small_frames(Session *session, gint64 now_us)
+put_small_frames(Session *session)
 {
     gboolean any = FALSE;
 
     note_finish(session);
     for (guint due = SESSION_DUE_PROVED; due <= SESSION_DUE_PING; due <<= 1) {
         if (session->due & due) {
-            put_session_frame(session, due, now_us);
+            put_session_frame(session, due);
             any = TRUE;
         }
     }
@@ -226,7 +229,7 @@ put_small_frames(Session *session, gint64 now_us)
         }
     }
     if (session->due & SESSION_DUE_BYE) {
-        put_session_frame(session, SESSION_DUE_BYE, now_us);
+        put_session_frame(session, SESSION_DUE_BYE);
         any = TRUE;
     }
     return any;
@@ -254,9 +257,9 @@ put_data(Session *session, Lane *lane, Fault *fault)
 }
 
 static gboolean
-fill(Session *session, gint64 now_us, Fault *fault)
+fill(Session *session, Fault *fault)
 {
-    gboolean any = put_small_frames(session, now_us);
+    gboolean any = put_small_frames(session);
 
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         if (session->lanes[i].kind == LANE_RPC)
@@ -271,11 +274,11 @@ fill(Session *session, gint64 now_us, Fault *fault)
         session->next_lane = lane->number; /* the one after it is first next time */
         break;
     }
-    return put_small_frames(session, now_us) || any;
+    return put_small_frames(session) || any;
 }
 
 gboolean
-traffic_send(Session *session, gint64 now_us, Fault *fault)
+traffic_send(Session *session, Fault *fault)
 {
     for (int i = 0; i <= SENDS_PER_ROUND; i++) {
         int result = link_flush(session->link);
@@ -286,7 +289,7 @@ traffic_send(Session *session, gint64 now_us, Fault *fault)
             *fault = *link_fault(session->link);
             return FALSE;
         }
-        if (i == SENDS_PER_ROUND || !fill(session, now_us, fault))
+        if (i == SENDS_PER_ROUND || !fill(session, fault))
             break;
     }
     return !fault->set;

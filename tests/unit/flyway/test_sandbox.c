@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -630,6 +631,79 @@ test_each_wall(void)
     g_assert_cmpint(run(IN_LANDLOCK, do_file), ==, 0);
 }
 
+/* ---- a kernel that lacks them, as an outer filter plays it ------------------------------------
+ */
+
+static gboolean
+lack(int call, int error, int first_argument)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int result = first_argument < 0
+                     ? seccomp_rule_add(filter, SCMP_ACT_ERRNO((guint32)error), call, 0)
+                     : seccomp_rule_add(filter, SCMP_ACT_ERRNO((guint32)error), call, 1,
+                                        SCMP_A0(SCMP_CMP_EQ, (guint64)first_argument));
+
+    if (result == 0)
+        result = seccomp_load(filter);
+    seccomp_release(filter);
+    return result == 0;
+}
+
+static long
+enter_and_say(const char *problem, const char *text)
+{
+    Sandbox sandbox;
+    const char *got = sandbox_enter(&sandbox);
+    g_autofree char *said = sandbox_describe(&sandbox);
+
+    if (g_strcmp0(got, problem) == 0 && (text == NULL || g_str_has_prefix(said, text)))
+        return 0;
+    g_printerr("# got '%s', '%s'\n", got, said);
+    errno = 200;
+    return -1;
+}
+
+static long
+do_without_landlock(void)
+{
+    return lack(SCMP_SYS(landlock_create_ruleset), ENOSYS, -1)
+               ? enter_and_say(NULL, "seccomp, no Landlock (")
+               : -1;
+}
+
+static long
+do_without_seccomp(void)
+{
+    return lack(SCMP_SYS(prctl), EINVAL, PR_GET_SECCOMP) ? enter_and_say(NULL, "no seccomp (") : -1;
+}
+
+/* Refused by who started it, as systemd's filter can: then it doesn't start at all. */
+static long
+do_seccomp_refused(void)
+{
+    return lack(SCMP_SYS(prctl), EPERM, PR_SET_SECCOMP) && lack(SCMP_SYS(seccomp), EPERM, -1)
+               ? enter_and_say("loading a seccomp filter", NULL)
+               : -1;
+}
+
+static long
+do_landlock_refused(void)
+{
+    return lack(SCMP_SYS(landlock_restrict_self), EPERM, -1)
+               ? enter_and_say("entering a Landlock domain", NULL)
+               : -1;
+}
+
+static void
+test_missing(void)
+{
+    g_assert_cmpint(run(FREE, do_without_landlock), ==, 0);
+    g_assert_cmpint(run(FREE, do_without_seccomp), ==, 0);
+    g_assert_cmpint(run(FREE, do_seccomp_refused), ==, 0);
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1u) > 0)
+        g_assert_cmpint(run(FREE, do_landlock_refused), ==, 0);
+}
+
 /* ---- the words, and the start ---------------------------------------------------------------- */
 
 static void
@@ -686,6 +760,7 @@ main(int argc, char **argv)
         g_test_add_func("/flyway/sandbox/landlock-alone", test_landlock_alone);
         g_test_add_func("/flyway/sandbox/each-wall", test_each_wall);
         g_test_add_func("/flyway/sandbox/allowed", test_allowed);
+        g_test_add_func("/flyway/sandbox/missing", test_missing);
         g_test_add_func("/flyway/sandbox/abort", test_abort);
     }
     status = g_test_run();

@@ -145,8 +145,8 @@ set_limits(void)
         rlim_t value;
         const char *name;
     } limits[] = {
-        { RLIMIT_NOFILE, 64, "limiting descriptors" }, /* 16 lanes, connections, store, a few */
-        { RLIMIT_CORE, 0, "limiting core dumps" },     /* it would hold a VM's memory */
+        { RLIMIT_NOFILE, 128, "limiting descriptors" }, /* 16 lanes, connections, store, a few */
+        { RLIMIT_CORE, 0, "limiting core dumps" },      /* it would hold a VM's memory */
         { RLIMIT_FSIZE, FILE_MAX_BYTES, "limiting files" },
         /* Private memory only: RLIMIT_AS would count mappings of the recall store. */
         { RLIMIT_DATA, SANDBOX_SANITIZED ? RLIM_INFINITY : MEMORY_MAX_BYTES, "limiting memory" },

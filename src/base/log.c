@@ -85,14 +85,26 @@ write_log(GLogLevelFlags level, const GLogField *fields, gsize n, gpointer data)
     return G_LOG_WRITER_HANDLED;
 }
 
-void
-log_init(const char *program, LogLevel level)
+static void
+init(const char *program, LogLevel level, gboolean journald)
 {
     Log *log = g_new0(Log, 1); /* lives as long as the process */
     log->program = program;
     log->level = level;
-    log->journald = g_log_writer_is_journald(STDERR_FILENO);
+    log->journald = journald;
     g_log_set_writer_func(write_log, log, NULL);
+}
+
+void
+log_init(const char *program, LogLevel level)
+{
+    init(program, level, g_log_writer_is_journald(STDERR_FILENO));
+}
+
+void
+log_init_stderr(const char *program, LogLevel level)
+{
+    init(program, level, FALSE);
 }
 
 gboolean

@@ -12,5 +12,7 @@ typedef enum { LOG_WARNING, LOG_INFO, LOG_DEBUG } LogLevel; /* LOG_INFO includes
 
 /** Call once from main, before threads. program: static string. */
 void log_init(const char *program, LogLevel level);
+/** The same, but always lines on stderr: for a process that may not open journald's socket. */
+void log_init_stderr(const char *program, LogLevel level);
 /** "warning" | "info" | "debug"; FALSE where unknown. */
 gboolean log_level_parse(const char *word, LogLevel *level);

@@ -18,7 +18,7 @@
  * On an rpc lane both directions are looked at by the parser of rpc.c, at both ends, before a byte
  * goes on, and finish.c is told; it says how far bytes may be written to libvirt, and when the
  * socket has to be watched. If what passes isn't libvirt's RPC the session ends: a Finish that
- * can't be recognised must not pass.
+ * can't be recognised must not pass. So it does at a message that isn't in rpc_table.c.
  *
  * When the local process dies its socket hangs up: what it wrote is still carried, then CLOSE. When
  * the peer dies the session calls lane_abandon, and the local process sees its socket closed.
@@ -98,6 +98,8 @@ begin(Lane *lane, LaneKind kind, guint64 *carried)
     move(lane, LANE_ASKED);
     lane->kind = kind;
     lane->carried = carried;
+    lane->calls.direction = RPC_TO_DESTINATION;
+    lane->replies.direction = RPC_TO_SOURCE;
     ring_init(&lane->ring, window_of(kind));
 }
 
@@ -218,6 +220,10 @@ look(Lane *lane, RpcParser *parser, const guint8 *bytes, gsize length, Finish *f
                 "Lane %u carries something that isn't libvirt's RPC: is the socket libvirt's, "
                 "without SASL encryption?",
                 lane->number);
+            return FALSE;
+        }
+        if (event.kind == RPC_FORBIDDEN) {
+            rpc_table_refuse(parser->direction, &event.message, fault);
             return FALSE;
         }
         if (event.kind != RPC_NOTHING && !finish_rpc(finish, lane->number, &event, fault))

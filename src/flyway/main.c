@@ -7,10 +7,15 @@
  *
  *     descriptor 2     log: godwitd's own
  *     descriptor 3     the control socket, over which all others come
- *     memory, CPU      of an unprivileged user
+ *     memory, CPU      of an unprivileged user, at its normal priority: see below
+ *     system calls     the list in sandbox.c
  *
- * Nothing else: no capability, no file to be opened, no new process, no core dump that would
- * hold a VM's memory or the host's key, no ptrace by others of the same user.
+ * Nothing else: no capability, no file to be opened, no socket to be made, no new process, no core
+ * dump that would hold a VM's memory or the host's key, no ptrace by others of the same user.
+ *
+ * Its priority stays: the worker is in the path of QEMU's last pages and of the proof that lets the
+ * VM run, so whatever delays it lengthens the blackout. Threads that only compress may make
+ * themselves nicer (setpriority is let through); they can't go back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,17 +30,13 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "flyway/pump.h"
+#include "flyway/sandbox.h"
 
 #define CONTROL_FD 3
+#define MEMORY_MAX_BYTES (4ull << 30) /* brakes what runs away; what is used is far below */
+#define FILE_MAX_BYTES (1ull << 40)   /* a file of the recall store, above recall.max_bytes */
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
-#ifdef WITH_ASAN
+#if SANDBOX_SANITIZED
 /* Looking for leaks needs a new process and ptrace: both are given up. */
 const char *__asan_default_options(void);
 const char *
@@ -144,19 +145,21 @@ set_limits(void)
         rlim_t value;
         const char *name;
     } limits[] = {
-        { RLIMIT_NOFILE, 64, "limiting descriptors" }, /* 16 lanes, 5 connections, and a few */
-        { RLIMIT_NPROC, 0, "limiting processes" },     /* one thread does it all */
-        { RLIMIT_CORE, 0, "limiting core dumps" },     /* it would hold a VM's memory */
-        { RLIMIT_FSIZE, 0, "limiting files" },         /* it writes none */
+        { RLIMIT_NOFILE, 128, "limiting descriptors" }, /* 16 lanes, connections, store, a few */
+        { RLIMIT_CORE, 0, "limiting core dumps" },      /* it would hold a VM's memory */
+        { RLIMIT_FSIZE, FILE_MAX_BYTES, "limiting files" },
+        /* Private memory only: RLIMIT_AS would count mappings of the recall store. */
+        { RLIMIT_DATA, SANDBOX_SANITIZED ? RLIM_INFINITY : MEMORY_MAX_BYTES, "limiting memory" },
+        /* Not RLIMIT_NPROC: it counts the threads of all workers. sandbox.c forbids processes. */
     };
-    struct stat status;
-    gboolean logs_to_file = fstat(2, &status) == 0 && S_ISREG(status.st_mode);
 
     for (gsize i = 0; i < G_N_ELEMENTS(limits); i++) {
-        struct rlimit limit = { limits[i].value, limits[i].value };
+        struct rlimit limit = { 0 };
 
-        if (limits[i].which == RLIMIT_FSIZE && logs_to_file)
-            continue;
+        if (getrlimit(limits[i].which, &limit) < 0)
+            return limits[i].name;
+        limit.rlim_max = MIN(limit.rlim_max, limits[i].value); /* it may be lower already */
+        limit.rlim_cur = limit.rlim_max;
         if (setrlimit(limits[i].which, &limit) < 0)
             return limits[i].name;
     }
@@ -178,14 +181,28 @@ set_signals(void)
     return sigprocmask(SIG_SETMASK, &blocked, NULL) < 0 ? "blocking signals" : NULL;
 }
 
+/* Stage 7, after sandbox_prepare: the wall. */
+static const char *
+confine(void)
+{
+    Sandbox sandbox;
+    const char *problem = sandbox_enter(&sandbox);
+    g_autofree char *text = NULL;
+
+    if (problem != NULL)
+        return problem;
+    log_init_stderr("godwit-flyway", LOG_INFO);
+    text = sandbox_describe(&sandbox);
+    if (sandbox.without != NULL)
+        g_message("This worker is confined less than it could be: %s", text);
+    return NULL;
+}
+
 int
 main(int argc, char **argv)
 {
     static const char *(*const stages[])(void) = {
-        keep_descriptors,
-        drop_rights,
-        set_limits,
-        set_signals,
+        keep_descriptors, drop_rights, set_limits, set_signals, sandbox_prepare, confine,
     };
     Arguments arguments = { 0 };
     int status = read_arguments(argc, argv, &arguments);
@@ -201,6 +218,5 @@ main(int argc, char **argv)
             return 1;
         }
     }
-    log_init("godwit-flyway", LOG_INFO);
     return pump_run(CONTROL_FD, arguments.owner);
 }

@@ -5,7 +5,8 @@
  * libvirt's RPC is a sequence of messages in each direction (libvirt, src/rpc/virnetprotocol.x): a
  * 4-byte length that counts itself, six 4-byte words of header, the body. All programs on a
  * connection (remote, qemu, keepalive, streams) share this framing, so everything can be stepped
- * over by length; the procedures that matter stand in a const table.
+ * over by length. Each header is held against the table of what passes (rpc_table.c), which also
+ * says which procedure is Finish.
  *
  * Serials are matched by flyway/finish.c, which sees the events of both directions; here each
  * direction is on its own. A reply is told at its header, with the offset where it ends: whoever
@@ -16,15 +17,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define REMOTE_PROGRAM 0x20008086u
-#define REMOTE_VERSION 1u
-
-/* Both end a migration the same way; libvirt since 1.1.0 uses the second. */
-static const guint32 finish_procedures[] = { 217 /* Finish3 */, 306 /* Finish3Params */ };
-
-/* A reply with descriptors (5) can't cross hosts: libvirt would wait for them, so it proves
- * nothing. */
-enum { TYPE_CALL = 0, TYPE_REPLY = 1, TYPE_CALL_WITH_FDS = 4 };
 enum { STATUS_OK = 0 };
 
 static guint32
@@ -35,22 +27,31 @@ word(const guint8 *header, guint index)
     return (guint32)at[0] << 24 | (guint32)at[1] << 16 | (guint32)at[2] << 8 | at[3];
 }
 
-static RpcKind
-classify(const guint8 *header)
+/* The header is whole: what does it tell? */
+static void
+classify(const RpcParser *parser, RpcEvent *event)
 {
-    guint32 procedure = word(header, 3), type = word(header, 4), status = word(header, 6);
+    const guint8 *header = parser->header;
+    const RpcProcedure *row;
 
-    if (word(header, 1) != REMOTE_PROGRAM || word(header, 2) != REMOTE_VERSION)
-        return RPC_NOTHING;
-    for (gsize i = 0; i < G_N_ELEMENTS(finish_procedures); i++) {
-        if (finish_procedures[i] != procedure)
-            continue;
-        if (type == TYPE_CALL || type == TYPE_CALL_WITH_FDS)
-            return RPC_FINISH_CALL;
-        if (type == TYPE_REPLY)
-            return status == STATUS_OK ? RPC_FINISH_GOOD : RPC_FINISH_ERROR;
-    }
-    return RPC_NOTHING;
+    event->message = (RpcMessageKind){
+        .program = word(header, 1),
+        .version = word(header, 2),
+        .procedure = word(header, 3),
+        .type = word(header, 4),
+    };
+    event->procedure = event->message.procedure;
+    event->serial = word(header, 5);
+    event->end = parser->offset + parser->body_left;
+    row = rpc_table_find(parser->direction, &event->message);
+    if (row == NULL)
+        event->kind = RPC_FORBIDDEN;
+    else if (row->form != RPC_FORM_FINISH)
+        event->kind = RPC_NOTHING;
+    else if (parser->direction == RPC_TO_DESTINATION)
+        event->kind = RPC_FINISH_CALL;
+    else
+        event->kind = word(header, 6) == STATUS_OK ? RPC_FINISH_GOOD : RPC_FINISH_ERROR;
 }
 
 /* Takes bytes of the header; returns how many. */
@@ -92,13 +93,10 @@ rpc_look(RpcParser *parser, const guint8 *bytes, gsize length, RpcEvent *event)
             continue;
         parser->have = 0;
         parser->body_left = word(parser->header, 0) - RPC_HEADER_SIZE;
-        event->kind = classify(parser->header);
-        if (event->kind != RPC_NOTHING) {
-            event->procedure = word(parser->header, 3);
-            event->serial = word(parser->header, 5);
-            event->end = parser->offset + parser->body_left;
+        classify(parser, event);
+        parser->broken = event->kind == RPC_FORBIDDEN;
+        if (event->kind != RPC_NOTHING)
             return (gssize)done;
-        }
     }
     return parser->broken ? -EPROTO : (gssize)done;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/fd.h"
+#include "flyway/sandbox.h"
 #include "rig.h"
 #include "rpc_message.h"
 
@@ -18,7 +19,7 @@ typedef struct {
     int fd;
     gsize length;
     guint32 seed;
-    gboolean rpc; /* framed as libvirt's */
+    enum { PLAIN, CALLS, REPLIES } kind; /* the last two framed as libvirt's */
     GChecksum *sum;
     GThread *thread;
 } Flow;
@@ -28,11 +29,12 @@ next_piece(Flow *flow, GRand *random)
 {
     GByteArray *piece = g_byte_array_new();
 
-    if (flow->rpc) {
-        RpcMessage message = {
-            RPC_REMOTE,         100,    RPC_CALL,
-            g_rand_int(random), RPC_OK, (gsize)g_rand_int_range(random, 0, 40000)
-        };
+    if (flow->kind != PLAIN) {
+        RpcMessage message = { .program = RPC_REMOTE,
+                               .procedure = RPC_PREPARE3,
+                               .type = flow->kind == CALLS ? RPC_CALL : RPC_REPLY,
+                               .serial = g_rand_int(random),
+                               .body = (gsize)g_rand_int_range(random, 0, 40000) };
 
         rpc_append(piece, &message);
     } else {
@@ -114,9 +116,11 @@ test_bytes(void)
     begin(&flows[1], (Flow){ .fd = stream[1] }, read_flow);
     begin(&flows[2], (Flow){ .fd = stream[1], .length = 5 << 20, .seed = 2 }, write_flow);
     begin(&flows[3], (Flow){ .fd = stream[0] }, read_flow);
-    begin(&flows[4], (Flow){ .fd = rpc[0], .length = 8 << 20, .seed = 3, .rpc = TRUE }, write_flow);
+    begin(&flows[4], (Flow){ .fd = rpc[0], .length = 8 << 20, .seed = 3, .kind = CALLS },
+          write_flow);
     begin(&flows[5], (Flow){ .fd = rpc[1] }, read_flow);
-    begin(&flows[6], (Flow){ .fd = rpc[1], .length = 1 << 20, .seed = 4, .rpc = TRUE }, write_flow);
+    begin(&flows[6], (Flow){ .fd = rpc[1], .length = 1 << 20, .seed = 4, .kind = REPLIES },
+          write_flow);
     begin(&flows[7], (Flow){ .fd = rpc[0] }, read_flow);
     for (gsize i = 0; i < G_N_ELEMENTS(flows); i++)
         g_thread_join(flows[i].thread);
@@ -192,6 +196,7 @@ test_blocked_stream_holds_up_nothing(void)
     rig_write(rpc[0], message->data, message->len);
     rig_read(rpc[1], back, sizeof back);
     g_assert_cmpmem(back, sizeof back, message->data, message->len);
+    message->data[19] = RPC_REPLY;
     rig_write(rpc[1], message->data, message->len);
     rig_read(rpc[0], back, sizeof back);
     rig_write(other[0], "x", 1);
@@ -274,6 +279,44 @@ test_not_libvirts_rpc(void)
     g_assert_error(worker_status(rig->source.worker)->error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL);
     rig_read_end(rpc[0]);
     close(rpc[0]);
+}
+
+/* What no migration needs doesn't reach the other libvirt, from neither side; the error tells. */
+static void
+test_forbidden_rpc(void)
+{
+    static const struct {
+        int from, to;
+        RpcMessage message;
+        const char *says;
+    } rows[] = {
+        { 0, 1, { RPC_REMOTE, 35, RPC_CALL, 3, RPC_OK, 16 }, "call of procedure 35," },
+        { 0, 1, { RPC_REMOTE, 304, RPC_STREAM, 3, RPC_CONTINUE, 16 }, "stream packet of" },
+        { 1, 0, { RPC_REMOTE, 318, RPC_MESSAGE, 3, RPC_OK, 16 }, "event of procedure 318," },
+        { 1,
+          0,
+          { RPC_REMOTE, RPC_PREPARE3, RPC_CALL, 3, RPC_OK, 16 },
+          "destination to the source" },
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(Rig) rig = rig_open();
+        RigEnd *end = rows[i].from == 0 ? &rig->source : &rig->destination;
+        g_autoptr(GByteArray) bytes = g_byte_array_new();
+        const GError *error;
+        int rpc[2];
+
+        rpc_append(bytes, &rows[i].message);
+        rig_drop_tcp(rig);
+        rig_lane(rig, RIG_RPC, rpc);
+        rig_write(rpc[rows[i].from], bytes->data, bytes->len);
+        RIG_UNTIL(rig_state(end) == WORKER_FAILED);
+        error = worker_status(end->worker)->error;
+        g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_PROTOCOL);
+        g_assert_nonnull(strstr(error->message, rows[i].says));
+        rig_read_end(rpc[rows[i].to]); /* and before the end: nothing */
+        close(rpc[0]);
+    }
 }
 
 /* ---- godwitd's view -------------------------------------------------------------------------- */
@@ -448,15 +491,20 @@ test_rights(void)
     if (geteuid() == 0) {
         g_autofree char *groups = line_of(status, "Groups:");
         g_autofree char *uid = line_of(status, "Uid:");
-        g_autofree char *limits_path = g_strdup_printf("/proc/%d/limits", pid);
-        g_autofree char *limits = NULL;
-        g_autofree char *processes = NULL;
 
         g_assert_cmpstr(groups, ==, "");
         g_assert_false(g_str_has_prefix(uid, "0"));
+    }
+    if (!SANDBOX_SANITIZED) {
+        g_autofree char *seccomp = line_of(status, "Seccomp:");
+        g_autofree char *limits_path = g_strdup_printf("/proc/%d/limits", pid);
+        g_autofree char *limits = NULL;
+        g_autofree char *memory = NULL;
+
+        g_assert_cmpstr(seccomp, ==, "2"); /* a filter; test_sandbox.c tells what it lets through */
         g_assert_true(g_file_get_contents(limits_path, &limits, NULL, NULL));
-        processes = line_of(limits, "Max processes");
-        g_assert_true(g_str_has_prefix(processes, "0"));
+        memory = line_of(limits, "Max data size");
+        g_assert_true(g_str_has_prefix(memory, "4294967296 "));
     }
     g_assert_cmpint(getsid(pid), ==, pid); /* survives what is sent to godwitd's group */
 }
@@ -472,6 +520,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/lanes/client-leaves", test_client_leaves_before_answer);
     g_test_add_func("/flyway/lanes/more-than-all", test_more_than_all_lanes);
     g_test_add_func("/flyway/lanes/not-libvirts-rpc", test_not_libvirts_rpc);
+    g_test_add_func("/flyway/lanes/forbidden-rpc", test_forbidden_rpc);
     g_test_add_func("/flyway/worker/attach-again", test_attach_again);
     g_test_add_func("/flyway/worker/newest-controller", test_newest_controller_wins);
     g_test_add_func("/flyway/worker/end-is-heard", test_end_is_heard);

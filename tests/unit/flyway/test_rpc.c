@@ -10,9 +10,9 @@ static const RpcMessage calls[] = {
     { RPC_REMOTE, 66, RPC_CALL, 0, RPC_OK, 0 }, /* auth list */
     { RPC_REMOTE, 1, RPC_CALL, 1, RPC_OK, 20 }, /* open */
     { RPC_KEEPALIVE, 1, RPC_MESSAGE, 0, RPC_OK, 0 },
+    { RPC_REMOTE, 60, RPC_CALL, 2, RPC_OK, 4 },  /* supports feature */
+    { RPC_REMOTE, 360, RPC_CALL, 3, RPC_OK, 0 }, /* register close callback */
     { RPC_REMOTE, RPC_PREPARE3, RPC_CALL, 4, RPC_OK, 9000 },
-    { RPC_REMOTE, 306, RPC_STREAM, 4, RPC_CONTINUE, 100 }, /* a stream packet isn't a call */
-    { RPC_KEEPALIVE, 306, RPC_MESSAGE, 0, RPC_OK, 0 },     /* nor is another program */
     { RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_CALL, 5, RPC_OK, 777 },
     { RPC_KEEPALIVE, 2, RPC_MESSAGE, 0, RPC_OK, 0 },
     { RPC_REMOTE, 2, RPC_CALL, 6, RPC_OK, 0 }, /* close */
@@ -108,20 +108,140 @@ test_replies(void)
     static const RpcMessage replies[] = {
         { RPC_REMOTE, RPC_PREPARE3, RPC_REPLY, 4, RPC_OK, 100 },
         { RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 5, RPC_ERROR, 50 },
-        { RPC_REMOTE, RPC_FINISH3, RPC_REPLY, 6, RPC_OK, 0 },
-        { RPC_REMOTE, RPC_FINISH3_PARAMS, 5 /* with descriptors */, 7, RPC_OK, 4 },
+        { RPC_KEEPALIVE, 1, RPC_MESSAGE, 0, RPC_OK, 0 },
+        { RPC_REMOTE, 362, RPC_MESSAGE, 0, RPC_OK, 4 }, /* the destination's driver went */
+        { RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 6, RPC_OK, 0 },
+        { RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 7, RPC_CONTINUE, 0 }, /* not a good one */
     };
     g_autoptr(GByteArray) bytes = g_byte_array_new();
-    RpcParser parser = { 0 };
+    RpcParser parser = { .direction = RPC_TO_SOURCE };
     Seen seen = { 0 };
 
     for (gsize i = 0; i < G_N_ELEMENTS(replies); i++)
         rpc_append(bytes, &replies[i]);
     g_assert_cmpint(feed(&parser, bytes->data, bytes->len, &seen), ==, 0);
-    g_assert_cmpuint(seen.n, ==, 2);
+    g_assert_cmpuint(seen.n, ==, 3);
     g_assert_cmpint(seen.events[0].kind, ==, RPC_FINISH_ERROR);
     g_assert_cmpint(seen.events[1].kind, ==, RPC_FINISH_GOOD);
-    g_assert_cmpuint(seen.events[1].end, ==, 128 + 78 + 28);
+    g_assert_cmpuint(seen.events[1].serial, ==, 6);
+    g_assert_cmpuint(seen.events[1].end, ==, 128 + 78 + 28 + 32 + 28);
+    g_assert_cmpint(seen.events[2].kind, ==, RPC_FINISH_ERROR);
+}
+
+/* ---- what passes ----------------------------------------------------------------------------- */
+
+static gboolean
+passes(RpcDirection direction, guint32 program, guint32 version, guint32 procedure, guint32 type)
+{
+    RpcMessageKind message = { program, version, procedure, type };
+
+    return rpc_table_find(direction, &message) != NULL;
+}
+
+/* Calls, replies and messages that pass, all of them, counted over every number there is. */
+static void
+test_table_is_whole(void)
+{
+    static const guint32 programs[] = { RPC_REMOTE,    0x20008087, 0x20008088,
+                                        RPC_KEEPALIVE, 0,          0x06877686 /* admin */ };
+    static const guint32 expected_calls[] = { 1, 2, 60, 66, 67, 68, 69, 70, 303, 306, 360, 361 };
+    guint expected = 0, found[2][8] = { 0 };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(programs); i++) {
+        for (guint32 procedure = 0; procedure < 1024; procedure++) {
+            for (guint32 type = 0; type < 8; type++) {
+                for (RpcDirection to = RPC_TO_DESTINATION; to <= RPC_TO_SOURCE; to++) {
+                    g_assert_false(passes(to, programs[i], 0, procedure, type));
+                    g_assert_false(passes(to, programs[i], 2, procedure, type));
+                    found[to][type] += passes(to, programs[i], 1, procedure, type);
+                }
+            }
+        }
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(expected_calls); i++) {
+        expected++;
+        g_assert_true(passes(RPC_TO_DESTINATION, RPC_REMOTE, 1, expected_calls[i], RPC_TYPE_CALL));
+        g_assert_true(passes(RPC_TO_SOURCE, RPC_REMOTE, 1, expected_calls[i], RPC_TYPE_REPLY));
+    }
+    g_assert_true(passes(RPC_TO_SOURCE, RPC_REMOTE, 1, 362, RPC_TYPE_MESSAGE));
+    for (guint type = 0; type < 8; type++) {
+        guint to_destination = type == RPC_TYPE_CALL ? expected : type == RPC_TYPE_MESSAGE ? 2 : 0;
+        guint to_source = type == RPC_TYPE_REPLY ? expected : type == RPC_TYPE_MESSAGE ? 3 : 0;
+
+        g_assert_cmpuint(found[RPC_TO_DESTINATION][type], ==, to_destination);
+        g_assert_cmpuint(found[RPC_TO_SOURCE][type], ==, to_source);
+    }
+}
+
+static void
+test_table_has_reasons(void)
+{
+    for (const RpcProcedure *row = rpc_table; row->name != NULL; row++) {
+        g_assert_cmpuint(strlen(row->name), >, 0);
+        g_assert_cmpuint(strlen(row->why), >, 0);
+        for (const RpcProcedure *other = row + 1; other->name != NULL; other++)
+            g_assert_false(row->program == other->program && row->procedure == other->procedure);
+    }
+}
+
+/* What a host could wish to send, what it is called, and that nothing goes on after it. */
+static void
+test_forbidden(void)
+{
+    static const struct {
+        RpcDirection direction;
+        RpcMessage message;
+        const char *says[4];
+    } rows[] = {
+        { RPC_TO_DESTINATION,
+          { RPC_REMOTE, 35, RPC_CALL, 9, RPC_OK, 8 }, /* undefine */
+          { "a call of procedure 35,", "0x20008086 version 1", "source to the destination" } },
+        { RPC_TO_DESTINATION,
+          { 0x20008087, 1, RPC_CALL, 9, RPC_OK, 8 }, /* monitor command */
+          { "procedure 1,", "0x20008087" } },
+        { RPC_TO_DESTINATION,
+          { RPC_REMOTE, 304, RPC_STREAM, 4, RPC_CONTINUE, 100 },
+          { "stream packet of procedure 304" } },
+        { RPC_TO_SOURCE, { RPC_REMOTE, 304, 6, 4, RPC_CONTINUE, 100 }, { "stream hole" } },
+        { RPC_TO_DESTINATION,
+          { RPC_REMOTE, RPC_FINISH3_PARAMS, 4, 5, RPC_OK, 8 },
+          { "call with descriptors" } },
+        { RPC_TO_SOURCE,
+          { RPC_REMOTE, RPC_FINISH3_PARAMS, 5, 5, RPC_OK, 8 },
+          { "reply with descriptors", "destination to the source" } },
+        { RPC_TO_SOURCE,
+          { RPC_REMOTE, RPC_PREPARE3, RPC_CALL, 4, RPC_OK, 8 }, /* wrong way */
+          { "a call", "destination to the source" } },
+        { RPC_TO_DESTINATION, { RPC_REMOTE, 303, RPC_REPLY, 4, RPC_OK, 8 }, { "a reply" } },
+        { RPC_TO_DESTINATION, { RPC_REMOTE, 362, RPC_MESSAGE, 0, RPC_OK, 8 }, { "event" } },
+        { RPC_TO_SOURCE, { RPC_REMOTE, 318, RPC_MESSAGE, 0, RPC_OK, 8 }, { "procedure 318" } },
+        { RPC_TO_SOURCE,
+          { RPC_KEEPALIVE, 3, RPC_MESSAGE, 0, RPC_OK, 0 },
+          { "0x6b656570", "procedure 3" } },
+        { RPC_TO_DESTINATION, { RPC_KEEPALIVE, 1, RPC_CALL, 0, RPC_OK, 0 }, { "procedure 1" } },
+        { RPC_TO_DESTINATION,
+          { RPC_REMOTE, RPC_FINISH3, RPC_CALL, 0, RPC_OK, 0 },
+          { "procedure 217" } },
+        { RPC_TO_SOURCE, { RPC_REMOTE, 1, 77, 0, RPC_OK, 0 }, { "message of unknown type" } },
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GByteArray) bytes = g_byte_array_new();
+        RpcParser parser = { .direction = rows[i].direction };
+        Seen seen = { 0 };
+        Fault fault = { 0 };
+
+        rpc_append(bytes, &rows[i].message);
+        rpc_append(bytes, &(RpcMessage){ RPC_KEEPALIVE, 1, RPC_MESSAGE, 0, RPC_OK, 0 });
+        g_assert_cmpint(feed(&parser, bytes->data, bytes->len, &seen), ==, -EPROTO);
+        g_assert_cmpuint(seen.n, ==, 1);
+        g_assert_cmpint(seen.events[0].kind, ==, RPC_FORBIDDEN);
+        rpc_table_refuse(rows[i].direction, &seen.events[0].message, &fault);
+        g_assert_cmpint(fault.code, ==, GODWIT_ERROR_PROTOCOL);
+        g_assert_cmpuint(strlen(fault.text), <, sizeof fault.text - 40); /* not cut */
+        for (gsize j = 0; j < G_N_ELEMENTS(rows[i].says) && rows[i].says[j] != NULL; j++)
+            g_assert_nonnull(strstr(fault.text, rows[i].says[j]));
+    }
 }
 
 static void
@@ -173,8 +293,8 @@ test_random(void)
 /* ---- the state machine of Finish --------------------------------------------------------------
  */
 
-static const RpcEvent call = { RPC_FINISH_CALL, RPC_FINISH3_PARAMS, 5, 100 };
-static const RpcEvent good = { RPC_FINISH_GOOD, RPC_FINISH3_PARAMS, 5, 300 };
+static const RpcEvent call = { RPC_FINISH_CALL, RPC_FINISH3_PARAMS, 5, 100, { 0 } };
+static const RpcEvent good = { RPC_FINISH_GOOD, RPC_FINISH3_PARAMS, 5, 300, { 0 } };
 
 static Finish
 handed(void)
@@ -229,7 +349,7 @@ test_finish_wrong_replies(void)
         FinishState expected;
     } rows[] = {
         { { RPC_FINISH_GOOD, RPC_FINISH3_PARAMS, 6, 300 }, 1, FINISH_CALLED }, /* serial */
-        { { RPC_FINISH_GOOD, RPC_FINISH3, 5, 300 }, 1, FINISH_CALLED },        /* procedure */
+        { { RPC_FINISH_GOOD, RPC_PREPARE3, 5, 300 }, 1, FINISH_CALLED },       /* procedure */
         { { RPC_FINISH_GOOD, RPC_FINISH3_PARAMS, 5, 300 }, 2, FINISH_CALLED }, /* lane */
         { { RPC_FINISH_ERROR, RPC_FINISH3_PARAMS, 5, 300 }, 1, FINISH_REFUSED },
         { { RPC_FINISH_GOOD, RPC_FINISH3_PARAMS, 5, 300 }, 1, FINISH_ANSWERED },
@@ -317,6 +437,9 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/rpc/equal-pieces", test_equal_pieces);
     g_test_add_func("/flyway/rpc/replies", test_replies);
     g_test_add_func("/flyway/rpc/lengths", test_lengths);
+    g_test_add_func("/flyway/rpc/table-is-whole", test_table_is_whole);
+    g_test_add_func("/flyway/rpc/table-has-reasons", test_table_has_reasons);
+    g_test_add_func("/flyway/rpc/forbidden", test_forbidden);
     g_test_add_func("/flyway/rpc/random", test_random);
     g_test_add_func("/flyway/finish/proof", test_finish_proof);
     g_test_add_func("/flyway/finish/wrong-replies", test_finish_wrong_replies);

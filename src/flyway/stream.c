@@ -761,15 +761,12 @@ gather(StreamParser *p, Feed *feed, guint64 base)
 }
 
 /* Where the body of the record at feed->at begins, and its block; 0 if that isn't all there or
- * isn't known. */
+ * isn't known. The word and a byte behind it are there. */
 static gsize
 find_body(const StreamParser *p, const Feed *feed, guint16 *block)
 {
-    gsize name = feed->at + 9, length;
+    gsize name = feed->at + 9, length = feed->bytes[feed->at + 8];
 
-    if (name > feed->length)
-        return 0;
-    length = feed->bytes[name - 1];
     if (length == 0 || feed->length - name < length)
         return 0;
     *block = find_block(p, feed->bytes + name, length);
@@ -842,6 +839,12 @@ StreamPhase
 stream_phase(const StreamParser *parser)
 {
     return parser->phase;
+}
+
+gboolean
+stream_is_ending(const StreamParser *parser)
+{
+    return parser->ended;
 }
 
 const char *

@@ -94,6 +94,8 @@ gsize stream_feed(StreamParser *parser, const guint8 *bytes, gsize length, Strea
                   gsize room);
 
 StreamPhase stream_phase(const StreamParser *parser);
+/** Has ram's last section begun? In a pre-copy the VM stands still from here on: the switch. */
+gboolean stream_is_ending(const StreamParser *parser);
 /** English, static: "setup", "passes", … */
 const char *stream_phase_name(StreamPhase phase);
 const StreamCounts *stream_counts(const StreamParser *parser);

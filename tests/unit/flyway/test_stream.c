@@ -930,8 +930,11 @@ test_phases(void)
             stream_feed(&parser, w.bytes->data + at, 1, NULL, 0);
             if (stream_phase(&parser) != *way)
                 g_assert_cmpint(stream_phase(&parser), ==, *++way);
+            if (*way < STREAM_PASSES)
+                g_assert_false(stream_is_ending(&parser));
         }
         g_assert_cmpint(stream_phase(&parser), ==, good[i].phase);
+        g_assert_true(stream_is_ending(&parser));
         written_clear(&w);
     }
 }

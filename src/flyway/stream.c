@@ -760,8 +760,8 @@ gather(StreamParser *p, Feed *feed, guint64 base)
     }
 }
 
-/* Where the body of the record at feed->at begins, and its block; 0 if that isn't all there or
- * isn't known. The word and a byte behind it are there. */
+/* Where the body of the record at feed->at begins, 0 if the name before it isn't all there; and its
+ * block. The word and a byte behind it are there. */
 static gsize
 find_body(const StreamParser *p, const Feed *feed, guint16 *block)
 {
@@ -770,7 +770,7 @@ find_body(const StreamParser *p, const Feed *feed, guint16 *block)
     if (length == 0 || feed->length - name < length)
         return 0;
     *block = find_block(p, feed->bytes + name, length);
-    return *block == STREAM_NO_BLOCK ? 0 : name + length;
+    return name + length;
 }
 
 /* A word is due: takes the pages that lie wholly in the bytes, up to the first that doesn't, or

@@ -121,11 +121,12 @@ number_of(Written *w, const char *name)
     return w->names->len - 1;
 }
 
-/* Bodies hold what looks like words, so that losing the thread would show. */
+/* Bodies, and fill bytes, hold what looks like words, so that losing the thread would show. */
 static void
 put_page(Written *w)
 {
-    for (guint i = 0; i < STREAM_PAGE_SIZE / 8; i++)
+    put(w, 0x0022002200220022, 8);
+    for (guint i = 1; i < STREAM_PAGE_SIZE / 8; i++)
         put(w, i % 3 ? 0x10 : 0x2028, 8);
 }
 
@@ -150,7 +151,7 @@ put_records(Written *w, const Item *item)
             put_page(w);
             w->pages++;
         } else if (item->kind == ZERO) {
-            put(w, 0, 1);
+            put(w, 0x22, 1);
             w->zero_pages++;
         } else if (item->kind == XBZRLE) {
             put(w, 1, 1);
@@ -296,7 +297,7 @@ written_clear(Written *w)
 
 /* Streams that QEMU writes. */
 static const Case good[] = {
-    { "precopy", STREAM_DEVICE, .blocks = 2, .passes = 2,
+    { "precopy", STREAM_DEVICE, .blocks = 2, .passes = 3,
       .items = { ALL_IN,
                  { PART, RAM },
                  { PAGE, 0, .text = "pc.ram", .n = 4 },
@@ -306,6 +307,7 @@ static const Case good[] = {
                  { PART, RAM },
                  { ZERO, 0x40000, .n = 3 },
                  { PAGE, 0, .text = "vga.vram" },
+                 { ZERO, 0x1000 },
                  { ZERO, 0x1000 },
                  { PAGE, 0, .text = "pc.ram" },
                  { EOS, RAM },

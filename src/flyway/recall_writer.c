@@ -3,11 +3,12 @@
  * Theory of operation
  *
  * A page is either *linked*, its locator names a chunk of an older set's file, or *stored*: copied
- * into the chunk that is being filled, in a ring of 64 KiB slots. Full chunks are handed to the
- * thread, which packs and encrypts them into a batch of at most 1 MiB and writes it with one call.
- * A slot is free again only when its chunk is in the file, so a page of this set can be fetched at
- * any time, from the ring or from the file. The batch also goes out when half of the ring waits in
- * it (what compresses well would fill the ring before the batch).
+ * into the chunk that is being filled, in one of the queue's buffers of 64 KiB. Full chunks are
+ * handed to the thread, which packs and encrypts them into a batch of 1 MiB and writes it with one
+ * call. A buffer is free again only when its chunk is in the file, so a page of this set can be
+ * fetched at any time, from the queue or from the file. A batch also goes out when it stands for
+ * 128 buffers (what compresses well would use them all before the batch is full). The queue is long
+ * enough for a disk that stalls for tenths of a second; while it doesn't, a few MiB of it are used.
  *
  * What links cost. Links keep an older file alive, of which a part is garbage. So a file is linked
  * to only if at least half of its pages belong to one of the sets read, and only the 7 files with
@@ -16,9 +17,10 @@
  * files were at least half alive one move earlier, and there are at most 8 of them. Layout is each
  * host's own affair; both have the same hashes in the same order.
  *
- * The end of a set. Whatever goes wrong (ring full: the disk is too slow; quota; an error) ends the
- * set there: `ended` is set once, and each further page is refused at the cost of one load. Never
- * is anything waited for, never is something written a second time. A set is a prefix without
+ * The end of a set. Whatever goes wrong (queue full: the disk is too slow; quota; an error) ends
+ * the set there: `ended` is set once, and each further page is refused at the cost of one load. The
+ * adder waits for the disk only within its patience, a share of the session's time, and not at all
+ * once told to hurry. Nothing is written a second time. A set is a prefix without
  * holes: finish cuts it before the first page whose chunk didn't get into the file.
  *
  * The page cache is the VMs': writing out is started after each batch, and what is more than 32 MiB
@@ -26,7 +28,7 @@
  * the queue fill when the disk is slow. No fsync: after a power cut, tags tell what is torn.
  *
  * Threads: the adder (recall_add, finish), the thread, and any number of fetchers. A chunk's record
- * with size 0 stands for a chunk in the ring, its place being its number among the stored ones.
+ * with size 0 stands for a chunk in the queue, its place being its number among the stored ones.
  */
 #include "flyway/recall_writer.h"
 
@@ -40,7 +42,10 @@
 #include "flyway/recall_chunk.h"
 
 #define BATCH_SIZE (1024u * 1024)
+#define BATCH_CHUNKS 128u
 #define SLOTS_MIN 4u
+/* So much of the queue is there from the start, and is all that is used while the disk keeps up. */
+#define READY_BYTES (16u * 1024 * 1024)
 #define BEHIND_BYTES (32u * 1024 * 1024)
 #define NO_CHUNK G_MAXUINT32
 /* Adder and thread each look at the quota without the other's last step. */
@@ -49,6 +54,7 @@
 typedef struct {
     guint32 chunk; /* index of its record */
     guint32 first; /* the ordinal of its first page */
+    guint buffer;  /* where its pages are */
 } Slot;
 
 struct RecallWriter {
@@ -59,6 +65,8 @@ struct RecallWriter {
     guint64 max_bytes;
     guint32 max_pages;
     guint n_slots;
+    guint patience_permille;
+    gint64 start_us;
     guint n_readers;
     RecallReader *const *readers;
     gint8 segment_of[RECALL_SETS_MAX][RECALL_SEGMENTS_MAX]; /* reader's -> own; -1: store again */
@@ -74,7 +82,7 @@ struct RecallWriter {
     RecallChunk *chunks;             /* stored ones' place, size and coding: under lock */
     guint32 *links[RECALL_SETS_MAX]; /* reader's chunk -> own record + 1 */
     guint32 filling;                 /* record of the chunk being filled, or NO_CHUNK */
-    guint8 *ring;
+    guint8 *buffers;                 /* n_slots of RECALL_CHUNK_SIZE */
 
     /* atomic */
     gint count;    /* pages */
@@ -85,10 +93,14 @@ struct RecallWriter {
     /* under lock */
     GMutex lock;
     GCond work;
-    Slot *slots;       /* of chunk number n at n % n_slots */
+    Slot *slots; /* of chunk number n at n % n_slots */
+    guint *free; /* a stack of buffers, so that few are touched while the disk keeps up */
+    guint n_free;
     guint64 submitted; /* chunks handed to the thread, */
     guint64 written;   /* of which so many are in the file */
-    gboolean stopping;
+    GCond room;        /* `written` has grown, or there is no hope that it will */
+    gboolean stopping, hurry;
+    gint64 waited_us;
     guint64 end; /* of the file, whole batches; written by the thread */
 
     /* the thread's */
@@ -102,6 +114,14 @@ static void
 end_set(RecallWriter *writer, int error)
 {
     g_atomic_int_compare_and_exchange(&writer->ended, 0, error);
+}
+
+/* Where the pages of chunk `number` are until it is in the file. */
+static guint8 *
+buffer_of(RecallWriter *writer, guint64 number)
+{
+    return writer->buffers +
+           (gsize)writer->slots[number % writer->n_slots].buffer * RECALL_CHUNK_SIZE;
 }
 
 /* The thread. */
@@ -144,14 +164,17 @@ flush(RecallWriter *writer, const Packed *packed)
     }
     g_mutex_lock(&writer->lock);
     for (guint64 n = writer->written; n < writer->batched; n++) {
-        RecallChunk *chunk = &writer->chunks[writer->slots[n % writer->n_slots].chunk];
+        const Slot *slot = &writer->slots[n % writer->n_slots];
+        RecallChunk *chunk = &writer->chunks[slot->chunk];
 
+        writer->free[writer->n_free++] = slot->buffer;
         chunk->place = packed[n - writer->written].place;
         chunk->size = packed[n - writer->written].size;
         chunk->coding = packed[n - writer->written].coding;
     }
     writer->written = writer->batched;
     writer->end += writer->batch_bytes;
+    g_cond_signal(&writer->room);
     g_mutex_unlock(&writer->lock);
     keep_cache_small(writer, writer->end);
     writer->batch_bytes = 0;
@@ -180,8 +203,8 @@ static gboolean
 pack(RecallWriter *writer, guint n_pages, Packed *packed)
 {
     guint8 *to = writer->batch + writer->batch_bytes;
-    const guint8 *from =
-        writer->ring + (gsize)(writer->batched % writer->n_slots) * RECALL_CHUNK_SIZE;
+    /* A slot in use is written by nobody. */
+    const guint8 *from = buffer_of(writer, writer->batched);
     RecallCoding coding;
     gsize size = recall_chunk_pack(from, n_pages, to, &coding);
     struct iovec body = { to, size };
@@ -230,11 +253,12 @@ run(gpointer data)
     while (good && (n_pages = next_chunk(writer)) > 0) {
         good = pack(writer, n_pages, &packed[writer->batched - writer->written]);
         if (writer->batch_bytes + RECALL_CHUNK_SIZE + RECALL_TAG_SIZE > BATCH_SIZE ||
-            writer->batched - writer->written >= writer->n_slots / 2)
+            writer->batched - writer->written >= MIN(writer->n_slots / 2, BATCH_CHUNKS))
             good = flush(writer, packed) && good;
     }
     /* What was packed before the quota was reached still counts. */
     flush(writer, packed);
+    recall_writer_hurry(writer);
     return NULL;
 }
 
@@ -374,7 +398,20 @@ start(RecallWriter *writer)
     choose_segments(writer);
     map_segments(writer);
     recall_shelf_set(writer->shelf, 0, writer->pages_fd, writer->header.id);
-    writer->ring = g_malloc((gsize)writer->n_slots * RECALL_CHUNK_SIZE);
+    writer->buffers = mmap(NULL, (gsize)writer->n_slots * RECALL_CHUNK_SIZE, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (writer->buffers == MAP_FAILED) {
+        writer->buffers = NULL;
+        return -ENOMEM;
+    }
+    /* Touched here, not while pages come. */
+    madvise(writer->buffers, MIN((gsize)writer->n_slots * RECALL_CHUNK_SIZE, READY_BYTES),
+            MADV_POPULATE_WRITE);
+    writer->free = g_new(guint, writer->n_slots);
+    while (writer->n_free < writer->n_slots) {
+        writer->free[writer->n_free] = writer->n_slots - 1 - writer->n_free;
+        writer->n_free++;
+    }
     writer->slots = g_new0(Slot, writer->n_slots);
     writer->batch = g_malloc(BATCH_SIZE + RECALL_CHUNK_SIZE + RECALL_TAG_SIZE);
     writer->thread = g_thread_try_new("recall", run, writer, NULL);
@@ -398,6 +435,8 @@ recall_writer_new(const RecallContext *context, RecallWriterOptions *options, Re
     made->n_slots = (guint)MAX(queue / RECALL_CHUNK_SIZE, SLOTS_MIN);
     made->readers = options->readers;
     made->n_readers = options->n_readers;
+    made->patience_permille = options->patience_permille;
+    made->start_us = g_get_monotonic_time();
     made->header.n_segments = 1;
     memcpy(made->header.id, options->id, RECALL_ID_SIZE);
     memcpy(made->header.segments[0].id, options->id, RECALL_ID_SIZE);
@@ -405,6 +444,7 @@ recall_writer_new(const RecallContext *context, RecallWriterOptions *options, Re
     made->shelf = recall_shelf_new(context);
     g_mutex_init(&made->lock);
     g_cond_init(&made->work);
+    g_cond_init(&made->room);
     result = start(made);
     if (result == 0)
         *writer = g_steal_pointer(&made);
@@ -441,10 +481,13 @@ recall_writer_free(RecallWriter *writer)
         munmap(writer->map, writer->map_size);
     fd_close_p(&writer->index_fd);
     fd_close_p(&writer->pages_fd);
-    g_free(writer->ring);
+    if (writer->buffers != NULL)
+        munmap(writer->buffers, (gsize)writer->n_slots * RECALL_CHUNK_SIZE);
     g_free(writer->slots);
+    g_free(writer->free);
     g_free(writer->batch);
     g_cond_clear(&writer->work);
+    g_cond_clear(&writer->room);
     g_mutex_clear(&writer->lock);
     g_free(writer);
 }
@@ -491,6 +534,33 @@ submit(RecallWriter *writer)
     writer->filling = NO_CHUNK;
 }
 
+void
+recall_writer_hurry(RecallWriter *writer)
+{
+    g_mutex_lock(&writer->lock);
+    writer->hurry = TRUE;
+    g_cond_signal(&writer->room);
+    g_mutex_unlock(&writer->lock);
+}
+
+/* Is there no slot for chunk `number`, even after waiting as long as allowed? Called with the lock.
+ */
+static gboolean
+is_full(RecallWriter *writer, guint64 number)
+{
+    gint64 now_us, allowed_us;
+    gboolean in_time = TRUE;
+
+    if (number - writer->written < writer->n_slots)
+        return FALSE;
+    now_us = g_get_monotonic_time();
+    allowed_us = (now_us - writer->start_us) * writer->patience_permille / 1000 - writer->waited_us;
+    while (in_time && !writer->hurry && number - writer->written >= writer->n_slots)
+        in_time = g_cond_wait_until(&writer->room, &writer->lock, now_us + MAX(allowed_us, 0));
+    writer->waited_us += g_get_monotonic_time() - now_us;
+    return number - writer->written >= writer->n_slots;
+}
+
 /* A slot and a record for the next pages. */
 static int
 begin_chunk(RecallWriter *writer, guint32 first)
@@ -500,9 +570,10 @@ begin_chunk(RecallWriter *writer, guint32 first)
 
     g_mutex_lock(&writer->lock);
     number = writer->submitted;
-    full = number - writer->written >= writer->n_slots;
+    full = is_full(writer, number);
     if (!full)
-        writer->slots[number % writer->n_slots] = (Slot){ (guint32)writer->n_chunks, first };
+        writer->slots[number % writer->n_slots] =
+            (Slot){ (guint32)writer->n_chunks, first, writer->free[--writer->n_free] };
     g_mutex_unlock(&writer->lock);
     if (full)
         return -EAGAIN;
@@ -516,15 +587,13 @@ static int
 store_page(RecallWriter *writer, guint32 ordinal, const guint8 *page, guint32 *locator)
 {
     RecallChunk *chunk;
-    gsize slot;
     int result = writer->filling == NO_CHUNK ? begin_chunk(writer, ordinal) : 0;
 
     if (result != 0)
         return result;
     chunk = &writer->chunks[writer->filling];
     /* The place is the thread's to change only after submit. */
-    slot = chunk->place % writer->n_slots;
-    memcpy(writer->ring + slot * RECALL_CHUNK_SIZE + (gsize)chunk->pages * RECALL_PAGE_SIZE, page,
+    memcpy(buffer_of(writer, chunk->place) + (gsize)chunk->pages * RECALL_PAGE_SIZE, page,
            RECALL_PAGE_SIZE);
     *locator = writer->filling * RECALL_CHUNK_PAGES + chunk->pages++;
     if (chunk->pages == RECALL_CHUNK_PAGES)
@@ -583,10 +652,8 @@ recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAG
     if (in_file) {
         chunk = writer->chunks[locator / RECALL_CHUNK_PAGES];
     } else {
-        guint64 number = writer->chunks[locator / RECALL_CHUNK_PAGES].place;
-
         memcpy(out,
-               writer->ring + (gsize)(number % writer->n_slots) * RECALL_CHUNK_SIZE +
+               buffer_of(writer, writer->chunks[locator / RECALL_CHUNK_PAGES].place) +
                    (gsize)slot * RECALL_PAGE_SIZE,
                RECALL_PAGE_SIZE);
     }

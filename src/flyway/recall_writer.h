@@ -4,13 +4,14 @@
 #include "flyway/recall_reader.h"
 
 /**
- * Makes the set of the present session. Memory: the queue, 1.1 MiB of batch, 20 bytes a page and 16
+ * Makes the set of the present session. Memory: 16 MiB of queue, and up to
+ * queue_bytes of it while the disk stalls; 1.1 MiB of batch, 20 bytes a page and 16
  * for 16 pages or for a chunk that is linked, 4 bytes for each chunk of each reader; 2.1 MiB once a
  * page was fetched. One thread of its own, which compresses, encrypts and writes.
  */
 typedef struct RecallWriter RecallWriter;
 
-#define RECALL_QUEUE_BYTES (32u * 1024 * 1024)
+#define RECALL_QUEUE_BYTES (128u * 1024 * 1024)
 
 typedef struct {
     guint8 id[RECALL_ID_SIZE];    /* the session's */
@@ -20,6 +21,9 @@ typedef struct {
     gsize queue_bytes;            /* pages that wait for the disk; 0: RECALL_QUEUE_BYTES */
     RecallReader *const *readers; /* by RecallRef.set; some may be NULL; outlive the writer */
     guint n_readers;
+    /** recall_add() may wait for the disk for so many thousandths of the time since new, in sum:
+     * a disk that stalls for a moment doesn't end the set. 0: never. */
+    guint patience_permille;
 } RecallWriterOptions;
 
 /** 0 or -errno (the descriptors are closed then). Starts the thread. */
@@ -32,7 +36,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RecallWriter, recall_writer_free)
 
 /**
  * Appends a page that the session carries for the first time. `known`: the older page that it is
- * equal to, or NULL; its content isn't stored again where linking pays. Never waits for the disk.
+ * equal to, or NULL; its content isn't stored again where linking pays. Never waits longer than
+ * patience allows.
  *
  * Returns the page's ordinal, or -errno: the set has ended before this page (and stays ended):
  * -EAGAIN the disk is slower than the session, -ENOSPC the quota or the longest set is reached, or
@@ -40,6 +45,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RecallWriter, recall_writer_free)
  */
 gint64 recall_add(RecallWriter *writer, const guint8 hash[RECALL_HASH_SIZE],
                   const guint8 page[RECALL_PAGE_SIZE], const RecallRef *known);
+
+/** From now on recall_add() never waits: the VM is stopped. Any thread. */
+void recall_writer_hurry(RecallWriter *writer);
 
 /** A page of this set, also while it is being made; its hash compared. 0 or -ENOENT. Any thread. */
 int recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAGE_SIZE]);

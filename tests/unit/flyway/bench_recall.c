@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Figures of the recall store on this machine: bench-recall [FOLDER [PAGES]]. Not a test. */
+/* Figures of the recall store on this machine: bench-recall [FOLDER [PAGES [MB/s]]]. Not a test. */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -31,23 +32,27 @@ no_hash(const guint8 *key, const guint8 *page, guint8 *out)
 }
 
 static void
-write_set(const KitSet *set, guint32 n, const guint8 *pages)
+write_set(const KitSet *set, guint32 n, const guint8 *pages, guint rate)
 {
-    /* A queue for all of it: the thread's speed is what is measured. */
     RecallWriterOptions options = kit_options(set);
     RecallWriter *writer = NULL;
     gint64 start = clock_monotonic_us();
     double cpu = cpu_s(), adding = 0;
     RecallSeal seal;
 
-    options.queue_bytes = ((gsize)n + 16) * RECALL_PAGE_SIZE;
+    options.patience_permille = 30;
+    options.max_bytes = G_GUINT64_CONSTANT(1) << 40;
     g_assert_cmpint(recall_writer_new(&kit_context, &options, &writer), ==, 0);
     for (guint32 i = 0; i < n; i++) {
         const guint8 *page = pages + (gsize)(i % 4096) * RECALL_PAGE_SIZE;
         guint64 hash[2] = { i * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15),
                             i * G_GUINT64_CONSTANT(0xd1342543de82ef95) };
-        gint64 before = clock_monotonic_us();
+        gint64 before;
 
+        /* At the rate of a session: bursts of 32 pages. */
+        while (i % 32 == 0 && since_s(start) < i * 4096e-6 / rate)
+            g_thread_yield();
+        before = clock_monotonic_us();
         if (recall_add(writer, (const guint8 *)hash, page, NULL) < 0)
             break;
         adding += since_s(before);
@@ -80,7 +85,7 @@ main(int argc, char **argv)
         kit_page(i, pages + (gsize)i * RECALL_PAGE_SIZE);
     set.index_fd = open(folder, O_TMPFILE | O_RDWR, 0600);
     set.pages_fd = open(folder, O_TMPFILE | O_RDWR, 0600);
-    write_set(&set, n, pages);
+    write_set(&set, n, pages, argc > 3 ? (guint)atoi(argv[3]) : 250);
 
     start = clock_monotonic_us();
     reader = kit_reader(&set, 1);

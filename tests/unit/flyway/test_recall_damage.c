@@ -337,6 +337,51 @@ test_slow_disk(void)
     kit_set_close(&set);
 }
 
+static gpointer
+unblock(gpointer data)
+{
+    RecallWriter *writer = data;
+
+    /* The adder fills the queue and then waits; nothing else can bring it further. */
+    while (recall_writer_count(writer) < 160)
+        g_thread_yield();
+    kit_unblock();
+    return NULL;
+}
+
+/* With patience, a disk that stalls for a while doesn't end the set; in a hurry, it does. */
+static void
+test_patience(void)
+{
+    for (guint hurry = 0; hurry < 2; hurry++) {
+        KitSet set;
+        RecallWriterOptions options;
+        RecallWriter *writer = NULL;
+        RecallSeal seal;
+        GThread *thread;
+        guint32 taken;
+
+        kit_set_new(&set, 1);
+        options = kit_options(&set);
+        options.queue_bytes = 10 * 65536;
+        options.patience_permille = 1000 * 1000;
+        g_assert_cmpint(recall_writer_new(&kit_context, &options, &writer), ==, 0);
+        kit_faults.block = TRUE;
+        if (hurry)
+            recall_writer_hurry(writer);
+        thread = hurry ? NULL : g_thread_new("unblock", unblock, writer);
+        taken = kit_add(writer, NULL, 0, 1000);
+        kit_unblock();
+        if (thread != NULL)
+            g_thread_join(thread);
+        g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
+        g_assert_cmpuint(taken, ==, hurry ? 160 : 1000);
+        g_assert_cmpuint(seal.pages, ==, taken);
+        recall_writer_free(writer);
+        kit_set_close(&set);
+    }
+}
+
 /* The n-th read fails, and all after it. */
 static void
 test_every_read_fails(void)
@@ -488,6 +533,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/recall-damage/writes", test_every_write_fails);
     g_test_add_func("/flyway/recall-damage/full", test_full_for_a_while);
     g_test_add_func("/flyway/recall-damage/slow", test_slow_disk);
+    g_test_add_func("/flyway/recall-damage/patience", test_patience);
     g_test_add_func("/flyway/recall-damage/reads", test_every_read_fails);
     g_test_add_func("/flyway/recall-damage/while-made", test_damaged_while_made);
     g_test_add_func("/flyway/recall-damage/headers", test_bad_headers);

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <lz4.h>
 
@@ -35,7 +36,7 @@ typedef struct {
 struct RecallShelf {
     RecallContext context; /* read-only after new */
 
-    GMutex lock; /* of all that follows */
+    pthread_mutex_t lock; /* of all that follows */
     ShelfSegment segments[RECALL_SEGMENTS_MAX];
     guint64 held[PLACES]; /* RecallChunk.place of what lies there; 0: nothing */
     guint8 *pages;        /* PLACES times RECALL_CHUNK_SIZE; NULL until the first page */
@@ -78,7 +79,7 @@ recall_shelf_new(const RecallContext *context)
     RecallShelf *shelf = g_new0(RecallShelf, 1);
 
     shelf->context = *context;
-    g_mutex_init(&shelf->lock);
+    pthread_mutex_init(&shelf->lock, NULL);
     for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++)
         shelf->segments[i].fd = -1;
     return shelf;
@@ -91,7 +92,7 @@ recall_shelf_free(RecallShelf *shelf)
         return;
     for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++)
         recall_cipher_free(shelf->segments[i].cipher);
-    g_mutex_clear(&shelf->lock);
+    pthread_mutex_destroy(&shelf->lock);
     g_free(shelf->pages);
     g_free(shelf);
 }
@@ -152,7 +153,7 @@ recall_shelf_page(RecallShelf *shelf, const RecallChunk *chunk, guint slot,
     guint8 *pages;
     int result = 0;
 
-    g_mutex_lock(&shelf->lock);
+    pthread_mutex_lock(&shelf->lock);
     if (shelf->pages == NULL)
         shelf->pages = g_malloc(PLACES * RECALL_CHUNK_SIZE);
     pages = shelf->pages + (gsize)place * RECALL_CHUNK_SIZE;
@@ -164,7 +165,7 @@ recall_shelf_page(RecallShelf *shelf, const RecallChunk *chunk, guint slot,
     }
     if (result == 0)
         memcpy(out, pages + (gsize)slot * RECALL_PAGE_SIZE, RECALL_PAGE_SIZE);
-    g_mutex_unlock(&shelf->lock);
+    pthread_mutex_unlock(&shelf->lock);
     return result;
 }
 

@@ -27,6 +27,8 @@
  * back is waited for and dropped. That wait holds the thread, not the session, and is what makes
  * the queue fill when the disk is slow. No fsync: after a power cut, tags tell what is torn.
  *
+ * Locks are pthread's, not GLib's, so that the thread sanitizer sees them.
+ *
  * Threads: the adder (recall_add, finish), the thread, and any number of fetchers. A chunk's record
  * with size 0 stands for a chunk in the queue, its place being its number among the stored ones.
  */
@@ -34,10 +36,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
+#include "base/clock.h"
 #include "base/fd.h"
 #include "flyway/recall_chunk.h"
 
@@ -72,7 +76,8 @@ struct RecallWriter {
     gint8 segment_of[RECALL_SETS_MAX][RECALL_SEGMENTS_MAX]; /* reader's -> own; -1: store again */
     RecallCipher *cipher;                                   /* the thread's */
     RecallShelf *shelf;
-    GThread *thread;
+    pthread_t thread;
+    gboolean started;
 
     /* the adder's; a record once published by `count` is read by fetchers */
     guint8 *map;
@@ -91,14 +96,14 @@ struct RecallWriter {
     guint64 used;  /* bytes of the pages file, batch included; stored by the thread */
 
     /* under lock */
-    GMutex lock;
-    GCond work;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
     Slot *slots; /* of chunk number n at n % n_slots */
     guint *free; /* a stack of buffers, so that few are touched while the disk keeps up */
     guint n_free;
-    guint64 submitted; /* chunks handed to the thread, */
-    guint64 written;   /* of which so many are in the file */
-    GCond room;        /* `written` has grown, or there is no hope that it will */
+    guint64 submitted;   /* chunks handed to the thread, */
+    guint64 written;     /* of which so many are in the file */
+    pthread_cond_t room; /* `written` has grown, or there is no hope that it will */
     gboolean stopping, hurry;
     gint64 waited_us;
     guint64 end; /* of the file, whole batches; written by the thread */
@@ -162,7 +167,7 @@ flush(RecallWriter *writer, const Packed *packed)
         writer->batch_bytes = 0;
         return FALSE;
     }
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     for (guint64 n = writer->written; n < writer->batched; n++) {
         const Slot *slot = &writer->slots[n % writer->n_slots];
         RecallChunk *chunk = &writer->chunks[slot->chunk];
@@ -174,8 +179,8 @@ flush(RecallWriter *writer, const Packed *packed)
     }
     writer->written = writer->batched;
     writer->end += writer->batch_bytes;
-    g_cond_signal(&writer->room);
-    g_mutex_unlock(&writer->lock);
+    pthread_cond_signal(&writer->room);
+    pthread_mutex_unlock(&writer->lock);
     keep_cache_small(writer, writer->end);
     writer->batch_bytes = 0;
     return TRUE;
@@ -233,17 +238,17 @@ next_chunk(RecallWriter *writer)
 {
     guint n_pages = 0;
 
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     while (writer->submitted <= writer->batched && !writer->stopping)
-        g_cond_wait(&writer->work, &writer->lock);
+        pthread_cond_wait(&writer->work, &writer->lock);
     if (writer->submitted > writer->batched)
         n_pages = writer->chunks[writer->slots[writer->batched % writer->n_slots].chunk].pages;
-    g_mutex_unlock(&writer->lock);
+    pthread_mutex_unlock(&writer->lock);
     return n_pages;
 }
 
-static gpointer
-run(gpointer data)
+static void *
+run(void *data)
 {
     RecallWriter *writer = data;
     g_autofree Packed *packed = g_new(Packed, writer->n_slots);
@@ -414,8 +419,20 @@ start(RecallWriter *writer)
     }
     writer->slots = g_new0(Slot, writer->n_slots);
     writer->batch = g_malloc(BATCH_SIZE + RECALL_CHUNK_SIZE + RECALL_TAG_SIZE);
-    writer->thread = g_thread_try_new("recall", run, writer, NULL);
-    return writer->thread != NULL ? 0 : -EAGAIN;
+    result = pthread_create(&writer->thread, NULL, run, writer);
+    writer->started = result == 0;
+    return -result;
+}
+
+static void
+init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
 }
 
 int
@@ -436,15 +453,15 @@ recall_writer_new(const RecallContext *context, RecallWriterOptions *options, Re
     made->readers = options->readers;
     made->n_readers = options->n_readers;
     made->patience_permille = options->patience_permille;
-    made->start_us = g_get_monotonic_time();
+    made->start_us = clock_monotonic_us();
     made->header.n_segments = 1;
     memcpy(made->header.id, options->id, RECALL_ID_SIZE);
     memcpy(made->header.segments[0].id, options->id, RECALL_ID_SIZE);
     made->filling = NO_CHUNK;
     made->shelf = recall_shelf_new(context);
-    g_mutex_init(&made->lock);
-    g_cond_init(&made->work);
-    g_cond_init(&made->room);
+    pthread_mutex_init(&made->lock, NULL);
+    init_condition(&made->work);
+    init_condition(&made->room);
     result = start(made);
     if (result == 0)
         *writer = g_steal_pointer(&made);
@@ -454,13 +471,14 @@ recall_writer_new(const RecallContext *context, RecallWriterOptions *options, Re
 static void
 stop(RecallWriter *writer)
 {
-    if (writer->thread == NULL)
+    if (!writer->started)
         return;
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     writer->stopping = TRUE;
-    g_cond_signal(&writer->work);
-    g_mutex_unlock(&writer->lock);
-    g_thread_join(g_steal_pointer(&writer->thread));
+    pthread_cond_signal(&writer->work);
+    pthread_mutex_unlock(&writer->lock);
+    pthread_join(writer->thread, NULL);
+    writer->started = FALSE;
 }
 
 void
@@ -469,9 +487,9 @@ recall_writer_free(RecallWriter *writer)
     if (writer == NULL)
         return;
     /* Nobody will want what waits. */
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     writer->submitted = MIN(writer->submitted, writer->written);
-    g_mutex_unlock(&writer->lock);
+    pthread_mutex_unlock(&writer->lock);
     stop(writer);
     recall_cipher_free(writer->cipher);
     recall_shelf_free(writer->shelf);
@@ -486,9 +504,9 @@ recall_writer_free(RecallWriter *writer)
     g_free(writer->slots);
     g_free(writer->free);
     g_free(writer->batch);
-    g_cond_clear(&writer->work);
-    g_cond_clear(&writer->room);
-    g_mutex_clear(&writer->lock);
+    pthread_cond_destroy(&writer->work);
+    pthread_cond_destroy(&writer->room);
+    pthread_mutex_destroy(&writer->lock);
     g_free(writer);
 }
 
@@ -527,20 +545,20 @@ link_page(RecallWriter *writer, const RecallRef *known, guint32 *locator)
 static void
 submit(RecallWriter *writer)
 {
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     writer->submitted++;
-    g_cond_signal(&writer->work);
-    g_mutex_unlock(&writer->lock);
+    pthread_cond_signal(&writer->work);
+    pthread_mutex_unlock(&writer->lock);
     writer->filling = NO_CHUNK;
 }
 
 void
 recall_writer_hurry(RecallWriter *writer)
 {
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     writer->hurry = TRUE;
-    g_cond_signal(&writer->room);
-    g_mutex_unlock(&writer->lock);
+    pthread_cond_signal(&writer->room);
+    pthread_mutex_unlock(&writer->lock);
 }
 
 /* Is there no slot for chunk `number`, even after waiting as long as allowed? Called with the lock.
@@ -548,16 +566,19 @@ recall_writer_hurry(RecallWriter *writer)
 static gboolean
 is_full(RecallWriter *writer, guint64 number)
 {
-    gint64 now_us, allowed_us;
-    gboolean in_time = TRUE;
+    gint64 now_us, until_us;
+    struct timespec until;
+    int result = 0;
 
     if (number - writer->written < writer->n_slots)
         return FALSE;
-    now_us = g_get_monotonic_time();
-    allowed_us = (now_us - writer->start_us) * writer->patience_permille / 1000 - writer->waited_us;
-    while (in_time && !writer->hurry && number - writer->written >= writer->n_slots)
-        in_time = g_cond_wait_until(&writer->room, &writer->lock, now_us + MAX(allowed_us, 0));
-    writer->waited_us += g_get_monotonic_time() - now_us;
+    now_us = clock_monotonic_us();
+    until_us =
+        now_us - writer->waited_us + (now_us - writer->start_us) * writer->patience_permille / 1000;
+    until = (struct timespec){ until_us / G_USEC_PER_SEC, until_us % G_USEC_PER_SEC * 1000 };
+    while (result == 0 && !writer->hurry && number - writer->written >= writer->n_slots)
+        result = pthread_cond_timedwait(&writer->room, &writer->lock, &until);
+    writer->waited_us += clock_monotonic_us() - now_us;
     return number - writer->written >= writer->n_slots;
 }
 
@@ -568,13 +589,13 @@ begin_chunk(RecallWriter *writer, guint32 first)
     guint64 number;
     gboolean full;
 
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     number = writer->submitted;
     full = is_full(writer, number);
     if (!full)
         writer->slots[number % writer->n_slots] =
             (Slot){ (guint32)writer->n_chunks, first, writer->free[--writer->n_free] };
-    g_mutex_unlock(&writer->lock);
+    pthread_mutex_unlock(&writer->lock);
     if (full)
         return -EAGAIN;
     writer->filling = (guint32)writer->n_chunks;
@@ -647,7 +668,7 @@ recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAG
     }
     locator = writer->locators[ordinal];
     slot = locator % RECALL_CHUNK_PAGES;
-    g_mutex_lock(&writer->lock);
+    pthread_mutex_lock(&writer->lock);
     in_file = writer->chunks[locator / RECALL_CHUNK_PAGES].size != 0;
     if (in_file) {
         chunk = writer->chunks[locator / RECALL_CHUNK_PAGES];
@@ -657,7 +678,7 @@ recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAG
                    (gsize)slot * RECALL_PAGE_SIZE,
                RECALL_PAGE_SIZE);
     }
-    g_mutex_unlock(&writer->lock);
+    pthread_mutex_unlock(&writer->lock);
     if (in_file)
         result = recall_shelf_page(writer->shelf, &chunk, slot, out);
     if (result == 0) {

@@ -2,6 +2,7 @@
 #include "recall_kit.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,8 +12,8 @@
 RecallContext kit_context;
 KitFaults kit_faults;
 
-static GMutex block_lock;
-static GCond block_gone;
+static pthread_mutex_t block_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t block_gone = PTHREAD_COND_INITIALIZER;
 static __thread gboolean interrupted;
 
 static gboolean
@@ -48,10 +49,10 @@ kit_pread(int fd, void *buffer, size_t size, off_t offset)
 static ssize_t
 kit_pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
-    g_mutex_lock(&block_lock);
+    pthread_mutex_lock(&block_lock);
     while (kit_faults.block)
-        g_cond_wait(&block_gone, &block_lock);
-    g_mutex_unlock(&block_lock);
+        pthread_cond_wait(&block_gone, &block_lock);
+    pthread_mutex_unlock(&block_lock);
     if (fails(&kit_faults.writes_left) || stutters(&size))
         return -1;
     return pwrite(fd, buffer, size, offset);
@@ -60,10 +61,10 @@ kit_pwrite(int fd, const void *buffer, size_t size, off_t offset)
 void
 kit_unblock(void)
 {
-    g_mutex_lock(&block_lock);
+    pthread_mutex_lock(&block_lock);
     kit_faults.block = FALSE;
-    g_cond_broadcast(&block_gone);
-    g_mutex_unlock(&block_lock);
+    pthread_cond_broadcast(&block_gone);
+    pthread_mutex_unlock(&block_lock);
 }
 
 static void

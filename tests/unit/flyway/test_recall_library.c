@@ -585,7 +585,6 @@ static void
 test_folder_gone(Fixture *f, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *file = NULL;
     RecallTicket ticket;
     RecallWish wish;
 

@@ -94,9 +94,10 @@ typedef struct {
     guint64 max_bytes;      /* RecallWriterOptions.max_bytes */
 } RecallTicket;
 
-/** Begins a set: makes room (half of the VM's memory, if that can be had by removing sets that
- * weren't used for longest and aren't read by this session) and its files. GODWIT_ERROR_NO_SPACE:
- * too little; _CONFLICT: there is a set of that id. The session goes on without recall. */
+/** Begins a set: its files, and a quota of half of the VM's memory, or what there is of it. For a
+ * quarter of that, sets are removed that weren't used for longest and aren't read by this session.
+ * GODWIT_ERROR_NO_SPACE: too little; _CONFLICT: there is a set of that id. The session goes on
+ * without recall. */
 gboolean recall_library_create(RecallLibrary *library, const RecallWish *wish, gint64 now_ms,
                                RecallTicket *ticket, GError **error);
 

@@ -425,6 +425,7 @@ test_read_sets_stay(Fixture *f, gconstpointer data)
     wish.n_reads = 1;
     wish.memory_bytes = 10000 * MIB;
     agreed = (RecallAgreed){ open_set(f, reads[0]), 100 };
+    fake_space.available_bytes = 10100 * MIB;
     g_assert_true(create(f, 3, &wish, &ticket, &error));
     g_assert_null(find(f, 2));
     g_assert_nonnull(find(f, 1));

@@ -31,9 +31,10 @@
 /** No set is longer: 64 GiB of pages that differ. The set ends there, the session goes on. */
 #define RECALL_PAGES_MAX (1u << 24)
 
-/** A page's keyed hash. `page` has RECALL_PAGE_SIZE bytes. Called from any thread. */
-typedef void (*RecallHash)(const guint8 key[RECALL_KEY_SIZE], const guint8 *page,
-                           guint8 out[RECALL_HASH_SIZE]);
+/** A page's keyed hash: page_hash() of flyway/hash.h. `page` has RECALL_PAGE_SIZE bytes. A hasher
+ * serves one thread at a time and is made by the caller, with recall_key_hash() of the group. */
+typedef struct PageHasher PageHasher;
+typedef void (*RecallHash)(PageHasher *hasher, const guint8 *page, guint8 *out);
 
 /** How files are read and written: pread(2) and pwrite(2), or a test's faults. */
 typedef struct {
@@ -47,7 +48,6 @@ extern const RecallIo recall_io_real;
 typedef struct {
     const RecallIo *io;
     RecallHash hash;
-    guint8 hash_key[RECALL_KEY_SIZE];  /* recall_key_hash() of the group */
     guint8 group_key[RECALL_KEY_SIZE]; /* recall_key_group(): never the cluster's key */
 } RecallContext;
 

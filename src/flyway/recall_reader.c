@@ -157,7 +157,8 @@ recall_reader_digest(const RecallReader *reader, guint32 n, guint8 out[RECALL_DI
 }
 
 int
-recall_fetch(RecallReader *reader, guint32 ordinal, guint8 out[RECALL_PAGE_SIZE])
+recall_fetch(RecallReader *reader, PageHasher *hasher, guint32 ordinal,
+             guint8 out[RECALL_PAGE_SIZE])
 {
     guint8 hash[RECALL_HASH_SIZE];
     guint32 locator;
@@ -171,7 +172,7 @@ recall_fetch(RecallReader *reader, guint32 ordinal, guint8 out[RECALL_PAGE_SIZE]
                               locator % RECALL_CHUNK_PAGES, out);
     }
     if (result == 0) {
-        reader->context.hash(reader->context.hash_key, out, hash);
+        reader->context.hash(hasher, out, hash);
         if (memcmp(hash, reader->body.hashes + (gsize)ordinal * RECALL_HASH_SIZE, sizeof hash) != 0)
             result = -ENOENT;
     }

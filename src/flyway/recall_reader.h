@@ -29,8 +29,10 @@ int recall_reader_segment_fd(const RecallReader *reader, guint segment);
 /** The digest of the first n pages: hosts agree on the shorter of their two. n <= pages. */
 void recall_reader_digest(const RecallReader *reader, guint32 n, guint8 out[RECALL_DIGEST_SIZE]);
 
-/** Page `ordinal`, its hash compared. 0, or -ENOENT (out is zeroed): it has to be asked for. */
-int recall_fetch(RecallReader *reader, guint32 ordinal, guint8 out[RECALL_PAGE_SIZE]);
+/** Page `ordinal`, its hash (by the calling thread's hasher) compared. 0, or -ENOENT (out is
+ * zeroed): it has to be asked for. */
+int recall_fetch(RecallReader *reader, PageHasher *hasher, guint32 ordinal,
+                 guint8 out[RECALL_PAGE_SIZE]);
 
 /** It will be fetched soon: the disk may begin. A page of the same chunk needs no other call. */
 void recall_prefetch(RecallReader *reader, guint32 ordinal);

@@ -654,7 +654,8 @@ recall_writer_count(RecallWriter *writer)
 /* Any thread. */
 
 int
-recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAGE_SIZE])
+recall_writer_fetch(RecallWriter *writer, PageHasher *hasher, guint32 ordinal,
+                    guint8 out[RECALL_PAGE_SIZE])
 {
     guint8 hash[RECALL_HASH_SIZE];
     guint32 locator, slot;
@@ -682,7 +683,7 @@ recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAG
     if (in_file)
         result = recall_shelf_page(writer->shelf, &chunk, slot, out);
     if (result == 0) {
-        writer->context.hash(writer->context.hash_key, out, hash);
+        writer->context.hash(hasher, out, hash);
         if (memcmp(hash, writer->hashes + (gsize)ordinal * RECALL_HASH_SIZE, sizeof hash) != 0)
             result = -ENOENT;
     }

@@ -49,8 +49,10 @@ gint64 recall_add(RecallWriter *writer, const guint8 hash[RECALL_HASH_SIZE],
 /** From now on recall_add() never waits: the VM is stopped. Any thread. */
 void recall_writer_hurry(RecallWriter *writer);
 
-/** A page of this set, also while it is being made; its hash compared. 0 or -ENOENT. Any thread. */
-int recall_writer_fetch(RecallWriter *writer, guint32 ordinal, guint8 out[RECALL_PAGE_SIZE]);
+/** A page of this set, also while it is being made; its hash (by the calling thread's
+ * hasher) compared. 0 or -ENOENT. Any thread. */
+int recall_writer_fetch(RecallWriter *writer, PageHasher *hasher, guint32 ordinal,
+                        guint8 out[RECALL_PAGE_SIZE]);
 
 /** Pages added. Any thread. */
 guint32 recall_writer_count(RecallWriter *writer);

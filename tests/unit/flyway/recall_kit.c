@@ -10,6 +10,7 @@
 #include <gnutls/crypto.h>
 
 RecallContext kit_context;
+PageHasher kit_hasher;
 KitFaults kit_faults;
 
 static pthread_mutex_t block_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -68,11 +69,12 @@ kit_unblock(void)
 }
 
 static void
-keyed_hash(const guint8 *key, const guint8 *page, guint8 *out)
+keyed_hash(PageHasher *hasher, const guint8 *page, guint8 *out)
 {
     guint8 whole[32];
 
-    gnutls_hmac_fast(GNUTLS_MAC_SHA256, key, RECALL_KEY_SIZE, page, RECALL_PAGE_SIZE, whole);
+    gnutls_hmac_fast(GNUTLS_MAC_SHA256, hasher->key, RECALL_KEY_SIZE, page, RECALL_PAGE_SIZE,
+                     whole);
     memcpy(out, whole, RECALL_HASH_SIZE);
 }
 
@@ -85,7 +87,7 @@ kit_init(void)
     kit_faults = (KitFaults){ 0 };
     kit_context = (RecallContext){ .io = &io, .hash = keyed_hash };
     g_assert_cmpint(recall_key_group(cluster_key, "group:test", kit_context.group_key), ==, 0);
-    g_assert_cmpint(recall_key_hash(kit_context.group_key, kit_context.hash_key), ==, 0);
+    g_assert_cmpint(recall_key_hash(kit_context.group_key, kit_hasher.key), ==, 0);
 }
 
 void
@@ -110,7 +112,7 @@ kit_hash(guint32 number, guint8 *hash)
     guint8 page[RECALL_PAGE_SIZE] __attribute__((aligned(8)));
 
     kit_page(number, page);
-    kit_context.hash(kit_context.hash_key, page, hash);
+    kit_context.hash(&kit_hasher, page, hash);
 }
 
 void
@@ -166,7 +168,7 @@ kit_add(RecallWriter *writer, const RecallIndex *index, guint32 first, guint32 n
         gboolean known;
 
         kit_page(first + i, page);
-        kit_context.hash(kit_context.hash_key, page, hash);
+        kit_context.hash(&kit_hasher, page, hash);
         known = index != NULL && recall_index_find(index, hash, &ref);
         if (recall_add(writer, hash, page, known ? &ref : NULL) >= 0)
             taken++;
@@ -221,7 +223,7 @@ kit_check(RecallReader *reader, guint32 ordinal, guint32 number)
     guint8 page[RECALL_PAGE_SIZE] __attribute__((aligned(8))),
         expected[sizeof page] __attribute__((aligned(8)));
 
-    if (recall_fetch(reader, ordinal, page) != 0) {
+    if (recall_fetch(reader, &kit_hasher, ordinal, page) != 0) {
         g_assert_cmpmem(page, sizeof page, zeros, sizeof zeros);
         return FALSE;
     }

@@ -15,6 +15,12 @@ typedef struct {
 
 extern RecallContext kit_context;
 
+/** The tests' own: usable by all threads. */
+struct PageHasher {
+    guint8 key[RECALL_KEY_SIZE];
+};
+extern PageHasher kit_hasher;
+
 /** What happens to reads and writes; all 0: nothing. */
 typedef struct {
     gint reads_left, writes_left; /* > 0: the one that makes it 0 fails, and all after it */

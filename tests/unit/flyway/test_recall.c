@@ -103,12 +103,12 @@ round_trip(guint32 n)
         guint32 any = (guint32)g_test_rand_int_range(0, (gint32)i + 1);
 
         g_assert_cmpuint(kit_add(writer, NULL, i, 1), ==, 1);
-        g_assert_cmpint(recall_writer_fetch(writer, any, page), ==, 0);
+        g_assert_cmpint(recall_writer_fetch(writer, &kit_hasher, any, page), ==, 0);
         kit_page(any, expected);
         g_assert_cmpmem(page, sizeof page, expected, sizeof page);
     }
     g_assert_cmpuint(recall_writer_count(writer), ==, n);
-    g_assert_cmpint(recall_writer_fetch(writer, n, page), ==, -ENOENT);
+    g_assert_cmpint(recall_writer_fetch(writer, &kit_hasher, n, page), ==, -ENOENT);
     g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
     g_assert_cmpint(seal.ended, ==, 0);
     g_assert_cmpuint(seal.pages, ==, n);
@@ -116,7 +116,7 @@ round_trip(guint32 n)
     fstat(set.pages_fd, &pages);
     fstat(set.index_fd, &index);
     g_assert_cmpuint(seal.bytes, ==, (guint64)(pages.st_size + index.st_size));
-    g_assert_cmpint(recall_writer_fetch(writer, 0, page), ==, -ENOENT);
+    g_assert_cmpint(recall_writer_fetch(writer, &kit_hasher, 0, page), ==, -ENOENT);
     recall_writer_free(writer);
 
     reader = kit_reader(&set, 1);
@@ -194,7 +194,7 @@ test_nothing_in_clear(void)
     writer = kit_writer(&set, NULL, 0);
     memset(page, 0, sizeof page);
     memcpy(page, "the secret of the guest", 23);
-    kit_context.hash(kit_context.hash_key, page, hash);
+    kit_context.hash(&kit_hasher, page, hash);
     g_assert_cmpint(recall_add(writer, hash, page, NULL), ==, 0);
     g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
     recall_writer_free(writer);
@@ -287,7 +287,7 @@ test_links(void)
     writer = kit_writer(&sets[0], &first, 1);
     g_assert_cmpuint(kit_add(writer, index, 300, 750), ==, 750);
     for (guint32 i = 0; i < 750; i += 7)
-        g_assert_cmpint(recall_writer_fetch(writer, i, page), ==, 0);
+        g_assert_cmpint(recall_writer_fetch(writer, &kit_hasher, i, page), ==, 0);
     g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
     g_assert_cmpuint(seal.linked, ==, 700);
     g_assert_cmpuint(seal.pages, ==, 750);
@@ -490,7 +490,7 @@ fetch_all_the_time(gpointer data)
         g_assert_true(recall_index_find(shared->index, hash, &ref));
         if (count == 0)
             continue;
-        g_assert_cmpint(recall_writer_fetch(shared->writer, at % count, page), ==, 0);
+        g_assert_cmpint(recall_writer_fetch(shared->writer, &kit_hasher, at % count, page), ==, 0);
         kit_page(at % count, expected);
         g_assert_cmpmem(page, sizeof page, expected, sizeof expected);
         fetched++;

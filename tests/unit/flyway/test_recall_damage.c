@@ -117,9 +117,9 @@ test_not_ours(void)
     kit_context.group_key[3] ^= 4;
     g_assert_cmpint(kit_try_reader(sets, 2, &reader), ==, -EBADMSG);
     kit_context.group_key[3] ^= 4;
-    kit_context.hash_key[3] ^= 4;
+    kit_hasher.key[3] ^= 4;
     g_assert_cmpint(check_all(sets), ==, 0);
-    kit_context.hash_key[3] ^= 4;
+    kit_hasher.key[3] ^= 4;
     /* Another file of pages under this one's name. */
     swapped[0].index_fd = sets[0].index_fd;
     swapped[0].pages_fd = sets[1].pages_fd;
@@ -289,7 +289,7 @@ test_full_for_a_while(void)
         if (recall_writer_count(writer) == 400)
             g_atomic_int_set(&kit_faults.writes_left, 1);
     for (guint32 i = 0; i < recall_writer_count(writer); i++)
-        g_assert_cmpint(recall_writer_fetch(writer, i, page), ==, 0);
+        g_assert_cmpint(recall_writer_fetch(writer, &kit_hasher, i, page), ==, 0);
     g_atomic_int_set(&kit_faults.writes_left, 0);
     g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
     g_assert_cmpint(seal.ended, !=, 0);
@@ -322,7 +322,7 @@ test_slow_disk(void)
     kit_page(1000, page);
     g_assert_cmpint(recall_add(writer, page, page, NULL), ==, -EAGAIN);
     for (guint32 i = 0; i < 160; i++)
-        g_assert_cmpint(recall_writer_fetch(writer, i, page), ==, 0);
+        g_assert_cmpint(recall_writer_fetch(writer, &kit_hasher, i, page), ==, 0);
     kit_unblock();
     g_assert_cmpint(recall_add(writer, page, page, NULL), ==, -EAGAIN);
     g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
@@ -426,7 +426,7 @@ test_damaged_while_made(void)
     /* The slots are free only once the chunks' records say so, hence until then it is the ring's.
      */
     for (int tries = 0; missing == 0 && tries < 1000000; tries++)
-        missing += recall_writer_fetch(writer, 3, page) == -ENOENT;
+        missing += recall_writer_fetch(writer, &kit_hasher, 3, page) == -ENOENT;
     g_assert_cmpint(missing, >, 0);
     recall_writer_free(writer);
     kit_set_close(&set);

@@ -11,39 +11,53 @@
  * whatever the mixture. All are smoothed over some eight batches. PASS hashes nothing and sends
  * `pages`.
  *
- * The fastest way wins; among those within 3 % the cheapest. PASS counts for 5 % less than it does,
- * as what isn't hashed can't be recalled later. To change, 4 % must be gained, or CPU be saved
- * without loss, and MIN_STAY batches have gone by. So no choice costs more than a tenth against
- * PASS while the measures hold.
+ * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4 the fastest way
+ * wins, among those within 3 % the cheapest. On a slow one bytes count, too: a way is worth speed x
+ * wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much and is no more than 40
+ * % slower; but never what is slower than PASS by more than 5 %, or than 0.6 of the fastest
+ * (3 % more or less, for who is in and who isn't). PASS
+ * itself counts for 5 % less than it does, as what isn't hashed can't be recalled later. To change,
+ * 4 % must be gained, or CPU be saved without loss, and MIN_STAY batches and MIN_INTERVALS have
+ * gone by. So no choice costs more than a tenth against PASS while the measures hold.
  *
  * The link's rate is only known while something waits for it. Then it is taken from what was sent.
- * Else what was sent is a lower bound, and the belief grows slowly, so that a link that became
- * faster is found; each time that turns out wrong (a look that costs a few intervals), growth is
- * halved, down to 3 % per second, so that the looks become rare. Without the growth the policy
- * could get stuck: a codec that is the bottleneck makes any link look slow.
+ * Else what was sent is a lower bound, and after some patience, if QEMU isn't the bottleneck, the
+ * belief grows, so that a link that became faster is found; each time that turns out wrong (a look
+ * that costs a few intervals), the patience is doubled, up to 4 s, so that looks become rare.
+ * Without the growth the policy could get stuck: a codec that is the bottleneck makes any link look
+ * slow.
  *
  * Ways not in use are tried with single batches now and then, so seldom that it costs at most 1/32
  * of the codec's time.
  */
+#include <math.h>
 #include "flyway/policy.h"
 
 #define SMOOTHING 8.0
 #define FULL_WEIGHT_BYTES 65536.0
 #define LOOK_EVERY 16 /* batches */
-#define MIN_STAY 64   /* batches */
+#define MIN_STAY 64   /* batches, and */
+#define MIN_INTERVALS 2
 #define PROBE_EVERY 256
 #define PROBE_SHARE 32.0
 #define TIE 0.97
-#define GAIN 1.04
+#define GAIN 1.08
 #define PASS_WORTH 0.95
 #define OUTLIER 4.0
+#define FLOOR 0.6
+#define UNFIT 0.5
+#define SLACK 0.03
+#define THRIFT 0.75
+#define STARVED 0.2
+#define DEMAND_MORE 1.25
+#define DEMAND_MAX_BPS 1e13
 #define LINK_START_BPS 1e9
 #define LINK_MAX_BPS 1e12
 #define LINK_MIN_BPS 1e3
 #define SATURATED 0.5
-#define GROWTH_START 1.0
-#define GROWTH_AGAIN 0.3
-#define GROWTH_MIN 0.03
+#define GROWTH 0.5 /* per second, in the first */
+#define PATIENCE_S 0.5
+#define PATIENCE_MAX_S 4.0
 #define WIRE_MIN 1e-5 /* payload per raw byte: never nothing */
 
 /* Where measuring starts: an EPYC of 2023. */
@@ -78,8 +92,11 @@ policy_init(Policy *policy, guint threads)
         .pages = 1,
         .plain = 1,
         .link_bps = LINK_START_BPS,
-        .growth = GROWTH_START,
+        .demand_bps = DEMAND_MAX_BPS,
+        .patience_s = PATIENCE_S,
+        .hold_s = -PATIENCE_S,
         .since_change = MIN_STAY,
+        .intervals = MIN_INTERVALS - 1,
     };
     for (guint i = 0; i < PAGE_LEVELS; i++)
         policy->costs[i] = first_costs[i];
@@ -141,26 +158,54 @@ policy_packed(Policy *policy, const PolicySample *sample)
     cost->measured = TRUE;
 }
 
+/* Something waited: the rate is known. */
+static void
+saturated(Policy *policy, double rate)
+{
+    if (policy->confirmed_bps > 0 && rate < policy->link_bps * 0.97)
+        policy->patience_s = MIN(policy->patience_s * 2, PATIENCE_MAX_S);
+    policy->hold_s = policy->patience_s;
+    policy->confirmed_bps = rate;
+    /* Down at once: a belief too high makes the link the bottleneck. */
+    blend(&policy->link_bps, rate, rate < policy->link_bps ? 0.7 : 0.3);
+}
+
+/* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do. */
+static void
+learn_demand(Policy *policy, const PolicyInterval *interval, double raw_bps)
+{
+    if (interval->starved < STARVED)
+        policy->demand_bps = MIN(policy->demand_bps * 2, DEMAND_MAX_BPS);
+    else if (policy->demand_bps > raw_bps * 10)
+        policy->demand_bps = raw_bps * DEMAND_MORE;
+    else
+        blend(&policy->demand_bps, raw_bps * DEMAND_MORE, 0.3);
+    policy->demand_bps = MAX(policy->demand_bps, LINK_MIN_BPS);
+}
+
 void
-policy_link(Policy *policy, const PolicyLink *link)
+policy_interval(Policy *policy, const PolicyInterval *interval)
 {
     double rate;
 
-    if (!(link->seconds > 0))
+    if (!(interval->seconds > 0))
         return;
-    rate = (double)link->sent_bytes / link->seconds;
-    if (link->blocked >= SATURATED) {
-        if (rate < policy->link_bps * 0.9)
-            policy->growth = MAX(policy->growth / 2, GROWTH_MIN);
-        /* Down at once: a belief too high makes the link the bottleneck. */
-        blend(&policy->link_bps, rate, rate < policy->link_bps ? 0.7 : 0.3);
-        if (policy->confirmed_bps > 0 && rate > policy->confirmed_bps * 1.2)
-            policy->growth = MAX(policy->growth, GROWTH_AGAIN);
-        policy->confirmed_bps = rate;
+    policy->intervals++;
+    rate = (double)interval->sent_bytes / interval->seconds;
+    learn_demand(policy, interval, (double)interval->raw_bytes / interval->seconds);
+    if (policy->confirmed_bps > 0 && rate > policy->confirmed_bps * 1.2) {
+        /* Faster than when it was last the bottleneck: it has changed. */
+        policy->patience_s = PATIENCE_S;
+        policy->hold_s = 0;
+    }
+    if (interval->blocked >= SATURATED) {
+        saturated(policy, rate);
     } else {
-        if (policy->confirmed_bps > 0 && rate > policy->confirmed_bps * 1.2)
-            policy->growth = MAX(policy->growth, GROWTH_AGAIN);
-        policy->link_bps = MAX(policy->link_bps * (1 + policy->growth * link->seconds), rate);
+        if (interval->starved < STARVED)
+            policy->hold_s -= interval->seconds;
+        if (policy->hold_s <= 0 && interval->starved < STARVED)
+            policy->link_bps *= 1 + GROWTH * (1 - 2 * policy->hold_s) * interval->seconds;
+        policy->link_bps = MAX(policy->link_bps, rate);
     }
     policy->link_bps = CLAMP(policy->link_bps, LINK_MIN_BPS, LINK_MAX_BPS);
 }
@@ -176,33 +221,71 @@ cpu_of(const Policy *policy, PolicyWay way)
     return policy->pages * policy->hash_s + policy->plain * pack_s;
 }
 
+/* Payload bytes per raw byte. */
+static double
+wire_of(const Policy *policy, PolicyWay way)
+{
+    double ratio = policy->costs[ways[way].level].ratio;
+
+    return MAX((ways[way].hashes ? policy->plain : policy->pages) * ratio, WIRE_MIN);
+}
+
 double
 policy_speed(const Policy *policy, PolicyWay way)
 {
-    double ratio = policy->costs[ways[way].level].ratio;
-    double wire = (ways[way].hashes ? policy->plain : policy->pages) * ratio;
     double codec_s = cpu_of(policy, way) / policy->threads;
-    double link_s = MAX(wire, WIRE_MIN) / policy->link_bps;
+    double link_s = wire_of(policy, way) / policy->link_bps;
 
     return 1 / MAX(MAX(codec_s, link_s), 1e-15);
 }
 
+/* What of it is of use: no more than QEMU has. */
 static double
-value_of(const Policy *policy, PolicyWay way)
+useful(const Policy *policy, PolicyWay way)
 {
-    return policy_speed(policy, way) * (ways[way].hashes ? 1 : PASS_WORTH);
+    return MIN(policy_speed(policy, way), policy->demand_bps);
+}
+
+/* Is the link slower, with bytes as they are, than LZ4? */
+static gboolean
+link_is_slow(const Policy *policy)
+{
+    double lz4_s = cpu_of(policy, POLICY_LZ4) / policy->threads;
+
+    return policy->pages / policy->link_bps > lz4_s;
+}
+
+static void
+judge(const Policy *policy, double scores[POLICY_WAYS])
+{
+    gboolean slow = link_is_slow(policy);
+    double pass = useful(policy, POLICY_PASS), fastest = 0, bend;
+
+    for (guint way = 0; way < POLICY_WAYS; way++)
+        fastest = MAX(fastest, useful(policy, way));
+    for (guint way = 0; way < POLICY_WAYS; way++) {
+        double speed = useful(policy, way);
+
+        scores[way] = speed * (ways[way].hashes ? 1 : PASS_WORTH);
+        /* Who is in may stay a little longer. */
+        bend = way == policy->way ? 1 - SLACK : 1 + SLACK;
+        if (speed < pass * PASS_WORTH * bend || speed < fastest * FLOOR * bend)
+            scores[way] *= UNFIT;
+        else if (slow)
+            scores[way] *= pow(wire_of(policy, way), -THRIFT);
+    }
 }
 
 static PolicyWay
-best(const Policy *policy)
+best(const double scores[POLICY_WAYS])
 {
     double most = 0;
 
     for (guint way = 0; way < POLICY_WAYS; way++)
-        most = MAX(most, value_of(policy, way));
+        most = MAX(most, scores[way]);
     /* PASS last: it is the cheapest, yet what is hashed is worth more. */
     for (guint way = POLICY_RAW; way < POLICY_WAYS; way++) {
-        if (value_of(policy, way) >= most * TIE)
+        if (scores[way] >= most * TIE)
             return way;
     }
     return POLICY_PASS;
@@ -211,16 +294,21 @@ best(const Policy *policy)
 static void
 look(Policy *policy)
 {
-    PolicyWay target = best(policy);
-    double gain = value_of(policy, target) / value_of(policy, policy->way);
-    gboolean cheaper = cpu_of(policy, target) < cpu_of(policy, policy->way);
+    double scores[POLICY_WAYS], gain;
+    gboolean cheaper;
+    PolicyWay target;
 
+    judge(policy, scores);
+    target = best(scores);
+    gain = scores[target] / scores[policy->way];
+    cheaper = cpu_of(policy, target) < cpu_of(policy, policy->way);
     policy->since_look = 0;
-    if (target == policy->way || policy->since_change < MIN_STAY)
+    if (target == policy->way || policy->since_change < MIN_STAY ||
+        policy->intervals < MIN_INTERVALS)
         return;
     if (gain > GAIN || (cheaper && gain >= 1)) {
         policy->way = target;
-        policy->since_change = 0;
+        policy->since_change = policy->intervals = 0;
         policy->changes++;
     }
 }

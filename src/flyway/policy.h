@@ -28,14 +28,17 @@ typedef struct {
     double prepare_s, pack_s;
 } PolicySample;
 
-/** What the connections did in an interval of some 100 ms; a few short ones first are good. */
+/** What happened in an interval of some 100 ms; a few short ones at the start are good. */
 typedef struct {
     double seconds;
-    guint64 sent_bytes;
+    guint64 raw_bytes;  /* read from QEMU */
+    guint64 sent_bytes; /* taken by the connections */
     /* Part of the interval in which payload waited and no connection took it, whatever the reason:
      * network, TLS or the destination. 0 to 1. */
     double blocked;
-} PolicyLink;
+    /* Part of it in which QEMU had nothing to read, and no batch waited for a thread. 0 to 1. */
+    double starved;
+} PolicyInterval;
 
 typedef struct {
     double pack_s; /* per plain byte, one thread */
@@ -51,9 +54,12 @@ typedef struct {
     double plain;  /* plain bytes per raw byte, with references */
     PolicyCost costs[PAGE_LEVELS];
     double link_bps;      /* bytes per second that the connections are believed to take */
-    double confirmed_bps; /* when last seen saturated; 0: never */
-    double growth;        /* of link_bps per second while not saturated */
+    double demand_bps;    /* raw bytes per second that QEMU has, and some more */
+    double confirmed_bps; /* the link's, when last seen saturated; 0: never */
+    double patience_s;    /* how long the belief stays where nothing waits for the link */
+    double hold_s;        /* of that, what is left; below 0 it grows */
     guint since_look, since_change, since_probe; /* batches */
+    guint intervals;                             /* intervals since the last change */
     guint probes;
     guint changes;
 } Policy;
@@ -64,7 +70,7 @@ void policy_init(Policy *policy, guint threads);
 PolicySample policy_sample(PolicyWay way, const PageCounts *counts, double prepare_s,
                            double pack_s);
 void policy_packed(Policy *policy, const PolicySample *sample);
-void policy_link(Policy *policy, const PolicyLink *link);
+void policy_interval(Policy *policy, const PolicyInterval *interval);
 /** The way for the next batch, once for each, before its page_prepare(). */
 PolicyWay policy_choose(Policy *policy);
 

@@ -39,7 +39,9 @@ typedef struct {
 static guint64
 zigzag(gint64 value)
 {
-    return ((guint64)value << 1) ^ (guint64)(value >> 63);
+    guint64 twice = (guint64)value << 1;
+
+    return value < 0 ? ~twice : twice;
 }
 
 static void

@@ -11,21 +11,22 @@
  * whatever the mixture. All are smoothed over some eight batches. PASS hashes nothing and sends
  * `pages`.
  *
- * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4 the fastest way
- * wins, among those within 3 % the cheapest. On a slow one bytes count, too: a way is worth speed x
- * wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much and is no more than 40
- * % slower; but never what is slower than PASS by more than 5 %, or than 0.6 of the fastest
- * (3 % more or less, for who is in and who isn't). PASS
- * itself counts for 5 % less than it does, as what isn't hashed can't be recalled later. To change,
- * 4 % must be gained, or CPU be saved without loss, and MIN_STAY batches and MIN_INTERVALS have
- * gone by. So no choice costs more than a tenth against PASS while the measures hold.
+ * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or more than twice
+ * as fast as QEMU, the fastest way wins. On a slower one bytes count, too: a way is worth speed x
+ * wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much and is no more than 29
+ * % slower; but never what is slower than PASS by more than 5 %, or than 0.7 of the fastest (3 %
+ * more or less, for who is in and who isn't). PASS itself counts for 5 % less than it does, as what
+ * isn't hashed can't be recalled later. Among ways worth the same within 3 % the cheapest wins.
+ *
+ * To change, CPU must be saved or 8 % be gained, and MIN_STAY batches and MIN_INTERVALS have gone
+ * by. So no choice costs more than a tenth against PASS while the measures hold.
  *
  * The link's rate is only known while something waits for it. Then it is taken from what was sent.
- * Else what was sent is a lower bound, and after some patience, if QEMU isn't the bottleneck, the
- * belief grows, so that a link that became faster is found; each time that turns out wrong (a look
- * that costs a few intervals), the patience is doubled, up to 4 s, so that looks become rare.
- * Without the growth the policy could get stuck: a codec that is the bottleneck makes any link look
- * slow.
+ * Else what was sent is a lower bound, and after some patience, unless QEMU is the bottleneck and
+ * the link's rate was seen before, the belief grows, so that a link that became faster is found;
+ * each time that turns out wrong (a look that costs a few intervals), the patience is doubled, up
+ * to 4 s, so that looks become rare. Without the growth the policy could get stuck: a codec that is
+ * the bottleneck makes any link look slow.
  *
  * Ways not in use are tried with single batches now and then, so seldom that it costs at most 1/32
  * of the codec's time.
@@ -44,10 +45,10 @@
 #define GAIN 1.08
 #define PASS_WORTH 0.95
 #define OUTLIER 4.0
-#define FLOOR 0.6
+#define FLOOR 0.7
 #define UNFIT 0.5
 #define SLACK 0.03
-#define THRIFT 0.75
+#define THRIFT 0.5
 #define STARVED 0.2
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
@@ -170,6 +171,15 @@ saturated(Policy *policy, double rate)
     blend(&policy->link_bps, rate, rate < policy->link_bps ? 0.7 : 0.3);
 }
 
+/* Nothing waited: it may be faster than believed. */
+static void
+grow(Policy *policy, double seconds)
+{
+    policy->hold_s -= seconds;
+    if (policy->hold_s <= 0)
+        policy->link_bps *= 1 + GROWTH * (1 - 2 * policy->hold_s) * seconds;
+}
+
 /* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do. */
 static void
 learn_demand(Policy *policy, const PolicyInterval *interval, double raw_bps)
@@ -201,10 +211,8 @@ policy_interval(Policy *policy, const PolicyInterval *interval)
     if (interval->blocked >= SATURATED) {
         saturated(policy, rate);
     } else {
-        if (interval->starved < STARVED)
-            policy->hold_s -= interval->seconds;
-        if (policy->hold_s <= 0 && interval->starved < STARVED)
-            policy->link_bps *= 1 + GROWTH * (1 - 2 * policy->hold_s) * interval->seconds;
+        if (interval->starved < STARVED || policy->confirmed_bps == 0)
+            grow(policy, interval->seconds);
         policy->link_bps = MAX(policy->link_bps, rate);
     }
     policy->link_bps = CLAMP(policy->link_bps, LINK_MIN_BPS, LINK_MAX_BPS);
@@ -246,19 +254,20 @@ useful(const Policy *policy, PolicyWay way)
     return MIN(policy_speed(policy, way), policy->demand_bps);
 }
 
-/* Is the link slower, with bytes as they are, than LZ4? */
+/* Would all of it, passed on, keep the link busy for most of the time, and LZ4 be faster? A clear
+ * answer is needed to change the verdict. */
 static gboolean
 link_is_slow(const Policy *policy)
 {
-    double lz4_s = cpu_of(policy, POLICY_LZ4) / policy->threads;
+    double lz4_bps = policy->threads / MAX(cpu_of(policy, POLICY_LZ4), 1e-15);
+    double enough_bps = policy->pages * MIN(lz4_bps, 2 * policy->demand_bps);
 
-    return policy->pages / policy->link_bps > lz4_s;
+    return policy->link_bps < enough_bps * (policy->slow ? 1.25 : 0.8);
 }
 
 static void
 judge(const Policy *policy, double scores[POLICY_WAYS])
 {
-    gboolean slow = link_is_slow(policy);
     double pass = useful(policy, POLICY_PASS), fastest = 0, bend;
 
     for (guint way = 0; way < POLICY_WAYS; way++)
@@ -271,7 +280,7 @@ judge(const Policy *policy, double scores[POLICY_WAYS])
         bend = way == policy->way ? 1 - SLACK : 1 + SLACK;
         if (speed < pass * PASS_WORTH * bend || speed < fastest * FLOOR * bend)
             scores[way] *= UNFIT;
-        else if (slow)
+        else if (policy->slow)
             scores[way] *= pow(wire_of(policy, way), -THRIFT);
     }
 }
@@ -298,6 +307,7 @@ look(Policy *policy)
     gboolean cheaper;
     PolicyWay target;
 
+    policy->slow = link_is_slow(policy);
     judge(policy, scores);
     target = best(scores);
     gain = scores[target] / scores[policy->way];
@@ -306,7 +316,7 @@ look(Policy *policy)
     if (target == policy->way || policy->since_change < MIN_STAY ||
         policy->intervals < MIN_INTERVALS)
         return;
-    if (gain > GAIN || (cheaper && gain >= 1)) {
+    if (gain > GAIN || cheaper) {
         policy->way = target;
         policy->since_change = policy->intervals = 0;
         policy->changes++;

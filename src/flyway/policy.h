@@ -49,6 +49,7 @@ typedef struct {
 typedef struct {
     guint threads; /* that pack at once */
     PolicyWay way; /* now */
+    gboolean slow; /* the link: bytes count */
     double hash_s; /* per page byte, one thread */
     double pages;  /* page bytes per raw byte */
     double plain;  /* plain bytes per raw byte, with references */

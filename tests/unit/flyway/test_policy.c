@@ -176,7 +176,7 @@ check(const Simulation *simulation, double seconds, double pass, double best)
         simulation->used[4], simulation->policy.changes);
     /* A quarter of a second to find out. */
     g_assert_cmpfloat(seconds, <, pass * 1.1 + 0.25);
-    g_assert_cmpfloat(seconds, <, best / 0.6 + 0.4);
+    g_assert_cmpfloat(seconds, <, best / 0.7 + 0.4);
     g_rand_free(simulation->rand);
 }
 
@@ -222,7 +222,8 @@ test_incompressible(void)
         run(&simulation, 4e9);
         check(&simulation, took(&simulation), seconds_with(&world, POLICY_PASS, 4e9),
               seconds_at_best(&world, 4e9));
-        g_assert_cmpuint(simulation.policy.way, <=, POLICY_RAW);
+        g_assert_cmpuint(simulation.used[POLICY_PASS] + simulation.used[POLICY_RAW], >,
+                         4e9 / BATCH * 0.8);
     }
 }
 
@@ -314,6 +315,24 @@ test_ends(void)
     simulation_init(&simulation, &world);
     run(&simulation, 8e9);
     g_assert_cmpint(simulation.policy.way, ==, POLICY_PASS);
+    g_rand_free(simulation.rand);
+
+    /* QEMU is slow: no core is worn out for it on a fast link, but on a slow one bytes are saved.
+     */
+    world = epyc;
+    world.threads = 16;
+    world.link_bps = 40000 * MBIT;
+    world.source_bps = 1e9;
+    simulation_init(&simulation, &world);
+    run(&simulation, 4e9);
+    g_assert_cmpint(simulation.policy.way, ==, POLICY_RAW);
+    g_rand_free(simulation.rand);
+    world.threads = 1;
+    world.link_bps = 1000 * MBIT;
+    world.source_bps = 150e6;
+    simulation_init(&simulation, &world);
+    run(&simulation, 4e9);
+    g_assert_cmpint(simulation.policy.way, >=, POLICY_ZSTD_FAST);
     g_rand_free(simulation.rand);
 
     /* As slow as a small ARM board's. */

@@ -547,14 +547,27 @@ test_largest(Rig *rig, gconstpointer unused)
                 add_zeros(rig, g_rand_int(rig->rand) >> 4, 1);
             else if (kind == 2)
                 add_zeros(rig, (guint64)g_rand_int(rig->rand) << 19, 1);
-            if (kind != 2)
-                add_bytes(rig, page, 1);
+            add_bytes(rig, page, 1);
         }
         prepare(rig, rig->hasher, &known);
         send(rig, PAGE_LEVEL_RAW);
         send(rig, PAGE_LEVEL_ZSTD_FAST);
         g_assert_cmpuint(rig->out->n_runs, <=, PAGE_RUNS_MAX);
         g_assert_cmpuint(rig->out->counts.plain_bytes, <=, rig->out->raw_length + 200);
+    }
+}
+
+/* A zero page that no span tells of stands between two that follow each other. */
+static void
+test_unreported_zero(Rig *rig, gconstpointer unused)
+{
+    for (guint left_out = 0; left_out < 5; left_out++) {
+        begin(rig);
+        add_zeros(rig, 1, 5);
+        g_array_remove_index(rig->spans, left_out);
+        prepare(rig, rig->hasher, &known);
+        send(rig, PAGE_LEVEL_RAW);
+        g_assert_cmpuint(rig->out->counts.zero, ==, 4);
     }
 }
 
@@ -827,6 +840,7 @@ main(int argc, char **argv)
         { "/flyway/page/nonsense", test_nonsense },
         { "/flyway/page/random-streams", test_random_streams },
         { "/flyway/page/largest", test_largest },
+        { "/flyway/page/unreported-zero", test_unreported_zero },
         { "/flyway/page/pages-after-many-runs", test_pages_after_many_runs },
         { "/flyway/page/runs-run-out", test_runs_run_out },
         { "/flyway/page/prefixes", test_prefixes },

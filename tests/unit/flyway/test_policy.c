@@ -346,6 +346,23 @@ test_ends(void)
           seconds_at_best(&world, 4e9));
 }
 
+/* However few bytes zstd would send: not at the price of being slower than passing on. */
+static void
+test_thrift_has_limits(void)
+{
+    World world = epyc;
+    Simulation simulation;
+
+    world.link_bps = 3500 * MBIT;
+    world.ratio[PAGE_LEVEL_ZSTD_FAST] = 0.02;
+    world.ratio[PAGE_LEVEL_ZSTD_BEST] = 0.015;
+    simulation_init(&simulation, &world);
+    run(&simulation, 4e9);
+    check(&simulation, took(&simulation), seconds_with(&world, POLICY_PASS, 4e9),
+          seconds_at_best(&world, 4e9));
+    g_assert_cmpint(simulation.policy.way, ==, POLICY_LZ4);
+}
+
 /* Trying other ways costs little, and each has its turn. */
 static void
 test_probes(void)
@@ -433,6 +450,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/policy/codec-changes", test_codec_changes);
     g_test_add_func("/flyway/policy/content-changes", test_content_changes);
     g_test_add_func("/flyway/policy/ends", test_ends);
+    g_test_add_func("/flyway/policy/thrift-has-limits", test_thrift_has_limits);
     g_test_add_func("/flyway/policy/probes", test_probes);
     g_test_add_func("/flyway/policy/empty-reports", test_empty_reports);
     g_test_add_func("/flyway/policy/sample-and-names", test_sample_and_names);

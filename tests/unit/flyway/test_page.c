@@ -569,6 +569,13 @@ test_unreported_zero(Rig *rig, gconstpointer unused)
         send(rig, PAGE_LEVEL_RAW);
         g_assert_cmpuint(rig->out->counts.zero, ==, 4);
     }
+    /* Nor one that looks like it, but for its fill byte. */
+    begin(rig);
+    add_zeros(rig, 1, 5);
+    rig->out->raw[2 * 9 + 8] = 1;
+    prepare(rig, rig->hasher, &known);
+    send(rig, PAGE_LEVEL_RAW);
+    g_assert_cmpuint(rig->out->counts.zero, ==, 4);
 }
 
 /* Zero pages without order fill the list of runs, and yet no page is lost. */

@@ -29,7 +29,7 @@ host_add_body(Cli *cli, GError **error)
     JsonObject *object;
     gint64 seconds = 0;
 
-    if (valid && !args_duration_s(valid, &seconds, error)) {
+    if (valid && !units_parse_seconds(valid, &seconds, error)) {
         g_prefix_error(error, "--valid: ");
         return NULL;
     }

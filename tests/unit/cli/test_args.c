@@ -116,25 +116,6 @@ test_anything(void)
     }
 }
 
-static void
-test_duration(void)
-{
-    static const struct {
-        const char *text;
-        gint64 seconds;
-    } cases[] = { { "90", 90 },     { "90s", 90 }, { "15m", 900 }, { "2h", 7200 },
-                  { "7d", 604800 }, { "", 0 },     { "h", 0 },     { "-3m", 0 },
-                  { "0", 0 },       { "1.5h", 0 }, { "5 m", 0 },   { "99999999999999999999", 0 } };
-
-    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
-        gint64 seconds = 0;
-        gboolean ok = args_duration_s(cases[i].text, &seconds, NULL);
-
-        g_assert_cmpint(ok, ==, cases[i].seconds > 0);
-        g_assert_cmpint(seconds, ==, cases[i].seconds);
-    }
-}
-
 /* ---- completion
  * -------------------------------------------------------------------------------------- */
 
@@ -297,7 +278,6 @@ main(int argc, char **argv)
     g_test_add_func("/cli/args/good", test_good);
     g_test_add_func("/cli/args/bad", test_bad);
     g_test_add_func("/cli/args/anything", test_anything);
-    g_test_add_func("/cli/args/duration", test_duration);
     g_test_add_func("/cli/complete/words", test_complete);
     g_test_add_func("/cli/complete/files", test_complete_files);
     g_test_add_func("/cli/verbs/sound", test_table_is_sound);

@@ -213,6 +213,8 @@ recall_service_status(RecallService *service, RecallStatus *status)
     *status = (RecallStatus){ 0 };
     g_mutex_lock(&service->lock);
     status->reason = g_strdup(why_not(service));
+    status->usable = service->unusable == NULL;
+    status->keyed = service->has_key;
     if (service->library != NULL)
         recall_library_statistics(service->library, &status->statistics);
     g_mutex_unlock(&service->lock);

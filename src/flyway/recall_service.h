@@ -37,7 +37,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RecallService, recall_service_free)
 void recall_service_set_key(RecallService *service, const guint8 key[RECALL_KEY_SIZE]);
 
 typedef struct {
-    char *reason; /* why migrations don't use it, for a person; NULL: they do */
+    char *reason;    /* why migrations don't use it, for a person; NULL: they do */
+    gboolean usable; /* settings and folder are good: at most the key is missing */
+    gboolean keyed;  /* recall_service_set_key() was called */
     RecallStatistics statistics;
 } RecallStatus;
 

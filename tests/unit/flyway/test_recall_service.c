@@ -181,6 +181,24 @@ reason(Fixture *f)
     return g_strdup(status.reason);
 }
 
+static gboolean
+keyed(Fixture *f)
+{
+    g_auto(RecallStatus) status = { 0 };
+
+    recall_service_status(f->service, &status);
+    return status.keyed;
+}
+
+static gboolean
+usable(Fixture *f)
+{
+    g_auto(RecallStatus) status = { 0 };
+
+    recall_service_status(f->service, &status);
+    return status.usable;
+}
+
 static guint
 sets(Fixture *f)
 {
@@ -206,6 +224,8 @@ test_key(Fixture *f, gconstpointer data)
     g_autoptr(GError) error = NULL;
 
     g_assert_nonnull(strstr(before, "manager"));
+    g_assert_false(keyed(f));
+    g_assert_true(usable(f));
     g_assert_null(begin(f, 1, VM_A, NULL, &error));
     g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_UNSUPPORTED);
     g_assert_nonnull(strstr(error->message, "manager"));
@@ -213,6 +233,7 @@ test_key(Fixture *f, gconstpointer data)
     give_key(f, 1); /* told at each connection */
     after = reason(f);
     g_assert_null(after);
+    g_assert_true(keyed(f));
     g_assert_cmpuint(f->changes, ==, 0); /* not from within */
     while (g_main_context_iteration(NULL, FALSE))
         continue;
@@ -227,6 +248,7 @@ assert_off(Fixture *f, const char *word)
 
     restart(f);
     give_key(f, 1);
+    g_assert_false(usable(f));
     why = reason(f);
     g_assert_nonnull(why);
     g_assert_nonnull(strstr(why, word));

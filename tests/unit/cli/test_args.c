@@ -35,6 +35,8 @@ test_good(void)
         { "login - --token-file -", "login", "-", "token-file", "-" },
         { "migrate --help", "migrate", "", "help", "" },
         { "help host add", "help", "host|add", NULL, NULL },
+        { "recall clear", "recall clear", "", NULL, NULL },
+        { "recall clear a --host h1", "recall clear", "a", "host", "h1" },
         { "migrate a --to h1 --to h2", "migrate", "a", "to", "h2" },
     };
 
@@ -67,6 +69,7 @@ test_bad(void)
         { "quux", "there are: login" },
         { "host show", "HOST is missing" },
         { "host list x", "\"x\" is too much" },
+        { "recall clear a b", "\"b\" is too much" },
         { "migrate --to h2", "VM... is missing" },
         { "migrate web1", "--to HOST is missing" },
         { "migrate web1 --to", "--to needs a value: HOST" },
@@ -148,12 +151,14 @@ test_complete(void)
         { "godwit migrate web1 --to=h", "h1 h2" },
         { "godwit migrate --policy g", "gentle" },
         { "godwit migrate --po", "--policy" },
+        { "godwit recall clear ''", "web1 db1" },
+        { "godwit recall clear web1 --host ''", "h1 h2" },
         { "godwit -o ''", "table json" },
         { "godwit -o json vm l", "list" },
         { "godwit help ho", "host" },
         { "godwit help host r", "remove" },
         { "godwit nonsense ''", "" },
-        { "godwit", "login logout host vm network datastore migrate task events alarm token "
+        { "godwit", "login logout host vm network datastore migrate recall task events alarm token "
                     "version doctor help" },
     };
 

@@ -3,11 +3,11 @@
  * Theory of operation
  *
  * A lane joins a local socket (of libvirt or QEMU) here with one at the other host. Towards the
- * peer nothing is buffered: bytes are read from the socket straight into the link's frame, and only
- * when the link takes them and the peer has given credit. From the peer they go through a ring as
- * large as the window that was granted, so that the link is always read and one lane whose socket
- * is full never holds up another. Credit is given back in steps of 64 KiB, and when the ring is
- * empty.
+ * peer nothing is queued: bytes are read from the socket straight into the frame that the line
+ * keeps, and only when a link takes it and the peer has given credit. From the peer they go through
+ * a ring as large as the window that was granted, so that the link is always read and one lane
+ * whose socket is full never holds up another. Credit is given back in steps of 64 KiB, and when
+ * the ring is empty.
  *
  * Windows: rpc 256 KiB; stream 32 MiB for long paths, of which pace.c lets as much be used as the
  * path needs, since whatever waits there adds to the blackout, and QEMU judges the link by what its

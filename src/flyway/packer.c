@@ -19,7 +19,7 @@
  * that what is known stays true.
  *
  * Bounds: threads + EXTRA batches of 274 KiB and the spans, so with one thread 1.2 MiB, of which at
- * most 512 KiB are bytes that QEMU believes to be gone. Nothing is allocated after packer_new().
+ * most 384 KiB are bytes that QEMU believes to be gone. Nothing is allocated after packer_new().
  */
 #include "flyway/packer.h"
 

@@ -127,7 +127,7 @@ typedef enum { FLYWAY_SOURCE = 0, FLYWAY_DESTINATION = 1 } FlywaySide;
 typedef enum {
     LANE_RPC = 1,    /* libvirt's RPC */
     LANE_STREAM = 2, /* QEMU's migration stream */
-    LANE_NBD = 3,    /* QEMU's disks: reserved, refused in 1.0 */
+    LANE_NBD = 3,    /* QEMU's disks: reserved, refused in this version */
 } LaneKind;
 
 /** What HELLO_REPLY says. */

@@ -20,9 +20,9 @@
  * Invariants: links are here only in OPEN and LEAVING. Lanes are in use only there and in CUT, but
  * for one whose Finish reply is watched when the session fails: that outcome must not be lost.
  *
- * Memory: 310 KiB for each link (at most 16), for each lane a ring of its window (lane.c), and the
- * line (line.c); of rings and line a session that keeps up touches little. Stated in
- * docs/flyway-protocol.md.
+ * Memory: 465 KiB for each link (at most 16), for each lane a ring of its window (lane.c) and what
+ * packs or unpacks (packer.c), and the line (line.c); of rings and line a session that keeps up
+ * touches little. Summed up in docs/flyway-protocol.md.
  */
 #include "flyway/session.h"
 

@@ -55,7 +55,8 @@ struct Known {
     guint8 of_offer[RECALL_SETS_MAX]; /* destination: place in the offer -> in older[], or NONE */
     RecallIndex *index;               /* source, where any is agreed on */
     RecallWriter *writer;
-    PageHasher *hasher; /* for fetching */
+    RecallReader *readers[RECALL_SETS_MAX]; /* the writer's list of them */
+    PageHasher *hasher;                     /* for fetching */
 
     /* set 0 */
     guint32 n_session, peer_has; /* source: numbers below the second may be referred to */
@@ -137,17 +138,16 @@ known_add_set(Known *known, const guint8 id[RECALL_ID_SIZE], RecallFiles *files)
 int
 known_keep(Known *known, int index_fd, int pages_fd, guint64 max_bytes)
 {
-    RecallReader *readers[RECALL_SETS_MAX];
     RecallWriterOptions options = { .index_fd = index_fd,
                                     .pages_fd = pages_fd,
                                     .max_bytes = max_bytes,
-                                    .readers = readers,
+                                    .readers = known->readers,
                                     .n_readers = known->n_older,
                                     .patience_permille = WAIT_PERMILLE };
 
     g_assert(known->writer == NULL);
     for (guint i = 0; i < known->n_older; i++)
-        readers[i] = known->older[i].reader;
+        known->readers[i] = known->older[i].reader;
     memcpy(options.id, known->id, RECALL_ID_SIZE);
     return recall_writer_new(&known->context, &options, &known->writer);
 }

@@ -296,6 +296,11 @@ carry(Link *from, Link *to, guint32 seed)
             taken = take_some(to, taken, rand);
         } while (result == 0 && (link_pending(to) || g_rand_boolean(rand)));
         g_assert_true(result == 0 || result == -EAGAIN);
+        if (result == -EAGAIN && (link_events(from) & POLLOUT)) {
+            struct pollfd entries[] = { { link_fd(from), POLLOUT, 0 }, { link_fd(to), POLLIN, 0 } };
+
+            g_assert_cmpint(poll(entries, 2, PATIENCE_MS), >, 0);
+        }
     }
     g_assert_cmpuint(blocked, >, 0);
     g_assert_cmpuint(sent, ==, CARRIED);

@@ -8,6 +8,9 @@
 
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "flyway/unpacker.h"
 
 #define PATIENCE_MS 40000
 #define EXTRA 2 /* batches beside one for each thread */
@@ -32,9 +35,9 @@ typedef struct {
 } Rig;
 
 static Packer *
-make_packer(Crew *crew, PackerCounts *total)
+make_packer(Crew *crew, Known *known, PackerCounts *total)
 {
-    return packer_new(crew, total);
+    return packer_new(crew, known, total);
 }
 
 static void
@@ -43,7 +46,7 @@ rig_up(Rig *rig, guint threads, guint32 seed)
     *rig = (Rig){ .rand = g_rand_new_with_seed(seed), .now_us = 1 };
     rig->crew = crew_new(threads, packer_tools_new, packer_tools_free);
     g_assert_nonnull(rig->crew);
-    rig->packer = make_packer(rig->crew, &rig->total);
+    rig->packer = make_packer(rig->crew, NULL, &rig->total);
     rig->in = page_batch_new();
     rig->codec = page_codec_new();
 }
@@ -64,7 +67,7 @@ rig_again(Rig *rig, const GByteArray *input)
 {
     packer_free(rig->packer);
     rig->total = rig->counts = (PackerCounts){ 0 };
-    rig->packer = make_packer(rig->crew, &rig->total);
+    rig->packer = make_packer(rig->crew, NULL, &rig->total);
     rig->input = input;
     rig->fed = rig->taken = rig->batches = 0;
 }
@@ -108,12 +111,19 @@ take(Rig *rig, const guint8 *bytes, gsize length)
     rig->taken += length;
 }
 
+static const PageBatch *
+ready(Rig *rig)
+{
+    packer_run(rig->packer);
+    return packer_ready(rig->packer);
+}
+
 /* Takes the batch that is ready, if one is. */
 static gboolean
 take_batch(Rig *rig)
 {
     static const PageFetch ops = { .fetch = fetch, .added = added };
-    const PageBatch *out = packer_ready(rig->packer);
+    const PageBatch *out = ready(rig);
     const char *why = "";
 
     if (out == NULL)
@@ -420,7 +430,7 @@ test_flush(void)
     rig_again(&rig, stream);
     packer_flush(rig.packer); /* of nothing */
     g_assert_true(packer_is_empty(rig.packer));
-    g_assert_null(packer_ready(rig.packer));
+    g_assert_null(ready(&rig));
     while (rig.fed < stream->len) {
         guint before = rig.batches;
 
@@ -489,7 +499,7 @@ test_bounded(void)
     fill_up(&rig, &gate, stream);
     g_assert_cmpuint(rig.fed, <=, most);
     g_assert_cmpuint(rig.fed, >, most - 3 * 2 * (PAGE_BYTES + 16));
-    g_assert_null(packer_ready(rig.packer));
+    g_assert_null(ready(&rig));
     packer_flush(rig.packer); /* has nothing to send */
     open_gate(&gate);
     while (rig.fed < stream->len)
@@ -539,7 +549,7 @@ test_two(void)
     b.crew = a.crew;
     b.packer = NULL;
     b.input = a.input = stream;
-    b.packer = make_packer(a.crew, &total);
+    b.packer = make_packer(a.crew, NULL, &total);
     while (a.fed < stream->len || b.fed < stream->len) {
         feed(&a, 50000);
         feed(&b, 40000);
@@ -556,6 +566,233 @@ test_two(void)
     rig_down(&b);
     rig_down(&a);
     assert_same_counts(&a.total, &a.counts);
+}
+
+/* ---- with pages that both hosts have --------------------------------------------------------- */
+
+/* A host's side of recall. */
+typedef struct {
+    Known *known;
+    int index, pages; /* files of this session's set */
+} Host;
+
+/* A packer's and an unpacker's session; the sets of the one before may be known. */
+typedef struct {
+    Rig rig;
+    Host hosts[2]; /* by FlywaySide */
+    Crew *crew;    /* the destination's */
+    Unpacker *unpacker;
+    guint misses, agains;
+    guint64 payload;
+} Visit;
+
+static int
+memory_file(void)
+{
+    int fd = memfd_create("recall", MFD_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    return fd;
+}
+
+static Host
+make_host(FlywaySide side, guint8 number, const Host *before, gboolean lost)
+{
+    guint8 id[RECALL_ID_SIZE] = { number }, older_id[RECALL_ID_SIZE] = { (guint8)(number - 1) };
+    guint8 key[RECALL_KEY_SIZE] = "a group's key";
+    Host host = { known_new(side, id, key), memory_file(), memory_file() };
+
+    g_assert_nonnull(host.known);
+    if (before != NULL) {
+        RecallFiles files = { .index_fd = dup(before->index) };
+
+        for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++)
+            files.segment_fds[i] = -1;
+        if (!lost)
+            files.segment_fds[0] = dup(before->pages);
+        g_assert_cmpint(known_add_set(host.known, older_id, &files), ==, 0);
+    }
+    g_assert_cmpint(known_keep(host.known, dup(host.index), dup(host.pages), 64 << 20), ==, 0);
+    return host;
+}
+
+static void
+visit_begin(Visit *visit, guint8 number, const Visit *before, gboolean lost)
+{
+    FrameSets offer, answer;
+
+    *visit = (Visit){ 0 };
+    rig_up(&visit->rig, 2, number);
+    for (int i = 0; i < 2; i++)
+        visit->hosts[i] = make_host(i, number, before != NULL ? &before->hosts[i] : NULL,
+                                    lost && i == FLYWAY_DESTINATION);
+    known_offer(visit->hosts[0].known, &offer);
+    known_answer(visit->hosts[1].known, &offer, &answer);
+    g_assert_cmpint(known_agree(visit->hosts[0].known, &answer), ==, 0);
+    visit->crew = crew_new(1, unpacker_tools_new, unpacker_tools_free);
+    visit->unpacker = unpacker_new(visit->crew, visit->hosts[1].known);
+    packer_free(visit->rig.packer);
+    visit->rig.packer = make_packer(visit->rig.crew, visit->hosts[0].known, &visit->rig.total);
+}
+
+/* Completes both sets. */
+static void
+visit_seal(Visit *visit)
+{
+    g_assert_cmpint(known_seal(visit->hosts[0].known), ==, 0);
+    g_assert_cmpint(known_seal(visit->hosts[1].known), ==, 0);
+}
+
+static void
+visit_end(Visit *visit)
+{
+    unpacker_free(visit->unpacker);
+    crew_free(visit->crew);
+    rig_down(&visit->rig);
+    for (int i = 0; i < 2; i++) {
+        known_free(visit->hosts[i].known);
+        close(visit->hosts[i].index);
+        close(visit->hosts[i].pages);
+    }
+}
+
+/* What the destination says and does at the moment. TRUE where there was something. */
+static gboolean
+visit_destination(Visit *visit)
+{
+    const PageBatch *plain;
+    const guint8 *bytes;
+    gboolean any = FALSE;
+    guint32 number, set;
+    Fault fault = { 0 };
+    gsize length;
+
+    while ((bytes = unpacker_ready(visit->unpacker, &length, &fault)) != NULL) {
+        take(&visit->rig, bytes, length);
+        unpacker_taken(visit->unpacker);
+        packer_delivered(visit->rig.packer, length);
+        any = TRUE;
+    }
+    g_assert_false(fault.set);
+    while (unpacker_misses(visit->unpacker, &number, &set)) {
+        visit->misses++;
+        g_assert_true(packer_missed(visit->rig.packer, number, set));
+    }
+    while ((plain = packer_again(visit->rig.packer, &number)) != NULL) {
+        g_assert_true(
+            unpacker_again(visit->unpacker, number, plain->payload, plain->payload_length, &fault));
+        packer_sent_again(visit->rig.packer);
+        visit->agains++;
+        any = TRUE;
+    }
+    return any;
+}
+
+/* One step of both ends; waits where neither has anything to do. */
+static void
+visit_step(Visit *visit)
+{
+    struct pollfd entries[] = { { .fd = crew_fd(visit->rig.crew), .events = POLLIN },
+                                { .fd = crew_fd(visit->crew), .events = POLLIN } };
+    const PageBatch *out = ready(&visit->rig);
+    Fault fault = { 0 };
+
+    if (out != NULL) {
+        visit->payload += out->payload_length;
+        g_assert_true(unpacker_batch(visit->unpacker, out->payload, out->payload_length,
+                                     out->raw_length, &fault));
+        packer_sent(visit->rig.packer);
+    }
+    if (visit_destination(visit) || out != NULL)
+        return;
+    g_assert_cmpint(poll(entries, 2, PATIENCE_MS), >, 0);
+    crew_notice(visit->rig.crew);
+    crew_notice(visit->crew);
+}
+
+static void
+visit_carry(Visit *visit, const GByteArray *stream)
+{
+    Rig *rig = &visit->rig;
+
+    rig->input = stream;
+    while (rig->taken < stream->len) {
+        gsize part = (gsize)g_rand_int_range(rig->rand, 1, 60000), room;
+        guint8 *at = packer_room(rig->packer, &room);
+
+        part = MIN(part, MIN(room, stream->len - rig->fed));
+        if (part == 0) {
+            packer_flush(rig->packer);
+            visit_step(visit);
+            continue;
+        }
+        memcpy(at, stream->data + rig->fed, part);
+        rig->fed += part;
+        packer_filled(rig->packer, part);
+        if (g_rand_boolean(rig->rand) && !packer_is_empty(rig->packer)) {
+            packer_flush(rig->packer);
+            visit_step(visit);
+        }
+    }
+    g_assert_true(packer_is_empty(rig->packer));
+    g_clear_pointer(&rig->packer, packer_free); /* total has it all */
+}
+
+/* There, and back: what was carried before is referred to. */
+static void
+test_recalled(void)
+{
+    g_autoptr(GByteArray) stream = random_stream(20, 1500, "pc.ram");
+    Visit first, second;
+
+    visit_begin(&first, 1, NULL, FALSE);
+    visit_carry(&first, stream);
+    g_assert_cmpuint(first.rig.total.same, >, 100);
+    g_assert_cmpuint(first.rig.total.recalled, ==, 0);
+    visit_seal(&first);
+    visit_begin(&second, 2, &first, FALSE);
+    visit_carry(&second, stream);
+    g_assert_cmpuint(second.rig.total.recalled, >, 500);
+    g_assert_cmpuint(second.payload, <, first.payload / 4);
+    g_assert_cmpuint(second.misses, ==, 0);
+    visit_end(&second);
+    visit_end(&first);
+}
+
+/* The destination has lost its pages: batches come again without references, and after some of them
+ * the set isn't used any more. */
+static void
+test_missed(void)
+{
+    g_autoptr(GByteArray) stream = random_stream(21, 3000, "pc.ram");
+    Visit first, second;
+
+    visit_begin(&first, 1, NULL, FALSE);
+    visit_carry(&first, stream);
+    visit_seal(&first);
+    visit_begin(&second, 2, &first, TRUE);
+    visit_carry(&second, stream);
+    g_assert_cmpuint(second.misses, >, 0);
+    g_assert_cmpuint(second.agains, >=, second.misses);
+    g_test_message("%u misses, %u batches again", second.misses, second.agains);
+    visit_end(&second);
+    visit_end(&first);
+}
+
+/* What was delivered, or was never sent, can't be missed. */
+static void
+test_missed_wrongly(void)
+{
+    Rig rig;
+    guint32 number;
+
+    rig_up(&rig, 1, 22);
+    g_assert_false(packer_missed(rig.packer, 0, 0));
+    g_assert_false(packer_missed(rig.packer, G_MAXUINT32, G_MAXUINT32));
+    g_assert_null(packer_again(rig.packer, &number));
+    packer_sent_again(rig.packer);
+    packer_delivered(rig.packer, 1000);
+    rig_down(&rig);
 }
 
 /* ---- past the packer ------------------------------------------------------------------------- */
@@ -592,7 +829,7 @@ test_aside(void)
     direct = rig.counts.direct_bytes;
     g_assert_cmpuint(direct, >=, ASIDE_BYTES);
     g_assert_cmpuint(direct, <, ASIDE_BYTES + 60000);
-    while (packer_ready(rig.packer) == NULL) { /* the batch that shows what packing would do */
+    while (ready(&rig) == NULL) { /* the batch that shows what packing would do */
         gsize room;
 
         g_assert_false(packer_is_aside(rig.packer));
@@ -679,6 +916,9 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/packer/bounded", test_bounded);
     g_test_add_func("/flyway/packer/free-at-work", test_free_at_work);
     g_test_add_func("/flyway/packer/two", test_two);
+    g_test_add_func("/flyway/packer/recalled", test_recalled);
+    g_test_add_func("/flyway/packer/missed", test_missed);
+    g_test_add_func("/flyway/packer/missed-wrongly", test_missed_wrongly);
     g_test_add_func("/flyway/packer/aside", test_aside);
     g_test_add_func("/flyway/packer/back", test_back);
     g_test_add_func("/flyway/packer/rounds", test_rounds);

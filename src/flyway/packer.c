@@ -206,11 +206,12 @@ pack(CrewJob *job, gpointer data)
 static guint32
 cut_of(const Packer *packer, const PageBatch *batch, gsize n_spans)
 {
-    const StreamSpan *last = &packer->spans[n_spans - 1];
+    const StreamSpan *last;
     guint32 end;
 
     if (n_spans == 0)
         return 0;
+    last = &packer->spans[n_spans - 1];
     end = last->body + (last->kind == STREAM_PAGE ? STREAM_PAGE_SIZE : 1);
     return batch->raw_length - end < RECORD_BYTES ? end : 0;
 }

@@ -37,6 +37,13 @@ const ConfigKey agent_config_keys[] = {
       "System user without rights as whom the migration workers run." },
     { "flyway", "program", CONFIG_STRING, GODWIT_LIBEXEC_DIR "/godwit/godwit-flyway", 0, 0,
       "The worker program." },
+    { "flyway", "resume_s", CONFIG_INT, "20", 1, 300,
+      "Seconds that a migration whose connections were lost is given to go on." },
+    { "flyway", "connections", CONFIG_INT, "1", 1, 8,
+      "Connections that a migration away from here uses, at least one for each address of the "
+      "destination." },
+    { "flyway", "threads", CONFIG_INT, "0", 0, 256,
+      "Threads that a migration's worker may keep busy on this host; 0: half of the cores." },
     { "log", "level", CONFIG_STRING, "info", 0, 0, "warning, info or debug." },
     { NULL },
 };
@@ -125,6 +132,9 @@ agent_config_of(Config *file, GError **error)
     self->libvirt_uri = config_string(file, "libvirt", "uri");
     self->flyway_user = config_string(file, "flyway", "user");
     self->flyway_program = config_string(file, "flyway", "program");
+    self->flyway_resume_s = config_int(file, "flyway", "resume_s");
+    self->flyway_connections = config_int(file, "flyway", "connections");
+    self->flyway_threads = config_int(file, "flyway", "threads");
     if (!self->migration_listen[0])
         self->migration_listen = self->control_listen;
     self->control_listen[0] = self->control_address;

@@ -20,6 +20,7 @@
 #define PROGRESS_MS 500
 #define CLOCK_WARN_US (10 * G_TIME_SPAN_MILLISECOND)
 #define WORKER_END_MS 5000
+#define CONNECTIONS_MAX 8
 
 static Hv *
 hv_of(Source *source)
@@ -148,6 +149,16 @@ unix_listener(const char *path, GError **error)
 
 static void on_worker(Worker *worker, WorkerEvent event, gpointer data);
 
+/* As many as are configured, but each of the destination's addresses is used. */
+static int
+n_connections(Source *source)
+{
+    guint wanted = MAX(source->motion->config.flyway_connections,
+                       g_strv_length(source->reservation->addresses));
+
+    return (int)CLAMP(wanted, 1, CONNECTIONS_MAX);
+}
+
 static gboolean
 start_worker(Source *source, GError **error)
 {
@@ -163,6 +174,8 @@ start_worker(Source *source, GError **error)
                             .peer_uuid = source->request->to->uuid,
                             .ticket = source->reservation->ticket,
                             .ticket_expires_s = source->reservation->expires_s,
+                            .resume_s = (int)config->flyway_resume_s,
+                            .connections = n_connections(source),
                             .identity = config->identity };
 
     if (!motion_make_folder(source->motion, source->request->id, source->host->qemu_owner, error) ||

@@ -81,6 +81,18 @@ append_bytes(Page *page, const Migration *m)
 }
 
 static void
+append_connection(Page *page, const Migration *m)
+{
+    g_autofree char *resent = units_bytes(MAX(m->resent_bytes, 0));
+
+    if (m->resumes == 1)
+        page_linef(page, "Connection", "lost and resumed once, %s sent twice", resent);
+    else if (m->resumes > 1)
+        page_linef(page, "Connection", "lost and resumed %" G_GINT64_FORMAT " times, %s sent twice",
+                   m->resumes, resent);
+}
+
+static void
 append_times(Page *page, const Task *task, gint64 now_ms)
 {
     gint64 started_ms = task->started_ms ? task->started_ms : task->created_ms;
@@ -130,8 +142,10 @@ append_header(Page *page, const Task *task, gint64 now_ms)
         page_linef(page, "Blackout", "%s (until it was heard on the network of %s)", blackout,
                    m->to ? m->to : "the destination");
     }
-    if (m)
+    if (m) {
         append_bytes(page, m);
+        append_connection(page, m);
+    }
 }
 
 static void
@@ -149,6 +163,8 @@ append_progress(Page *page, const Migration *m)
     eta = seconds_text(p->eta_s);
     page_section(page, "Progress");
     page_linef(page, "Stage", "%s, pass %" G_GINT64_FORMAT, m->stage ? m->stage : "-", p->pass);
+    if (p->cut_off)
+        page_line(page, "Link", COLOUR_WARN, "connection lost, resuming");
     page_linef(page, "Bytes", "%s done, %s left", done, left);
     page_linef(page, "Rates", "%s sent, %s dirtied", rate, dirty);
     page_linef(page, "Time left", "%s", eta);

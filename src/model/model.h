@@ -225,6 +225,7 @@ typedef struct {
     gint64 done_bytes, remaining_bytes, total_bytes;
     gint64 rate_bps, dirty_bps; /* bytes per second */
     double eta_s;               /* negative = unknown */
+    gboolean cut_off;           /* all data connections are lost; it waits to be resumed */
 } MigrationProgress;
 MODEL_DECLARE(MigrationProgress, migration_progress)
 
@@ -242,6 +243,9 @@ typedef struct {
     double blackout_ms; /* CPUs stopped to first frame that the VM sent from the destination; negative = not measured */
     gint64 memory_bytes; /* the VM's */
     gint64 wire_bytes;   /* on the migration network, both directions, with TLS */
+    gint64 resent_bytes; /* of wire_bytes: sent by the source once more after connections were lost */
+    gint64 connections;  /* the most that carried it at once */
+    gint64 resumes;      /* how often it went on after all of them were lost */
     MigrationPages *pages;
     GPtrArray *passes; /* MigrationPass, at most MIGRATION_PASSES_MAX, the last kept */
     GPtrArray *stages; /* MigrationStage */

@@ -271,6 +271,20 @@ give_connection(Source *source)
          source->request->id, source->dialling, dialled, source);
 }
 
+/* What the worker counts only grows; of the connections the most at once are told. */
+static void
+count(Source *source, const WorkerStatus *status)
+{
+    Migration *report = source->report;
+
+    g_mutex_lock(&source->lock);
+    report->wire_bytes = MAX(report->wire_bytes, status->wire_bytes);
+    report->resent_bytes = MAX(report->resent_bytes, status->resent_bytes);
+    report->resumes = MAX(report->resumes, status->resumes);
+    report->connections = MAX(report->connections, status->connections);
+    g_mutex_unlock(&source->lock);
+}
+
 static void
 on_worker(Worker *worker, WorkerEvent event, gpointer data)
 {
@@ -280,9 +294,7 @@ on_worker(Worker *worker, WorkerEvent event, gpointer data)
         give_connection(source);
     else if (event == WORKER_EVENT_GONE)
         source->worker_gone = TRUE;
-    g_mutex_lock(&source->lock);
-    source->report->wire_bytes = MAX(source->report->wire_bytes, worker_status(worker)->wire_bytes);
-    g_mutex_unlock(&source->lock);
+    count(source, worker_status(worker));
 }
 
 gboolean
@@ -346,6 +358,15 @@ call_main(gpointer data)
     return NULL;
 }
 
+/* All connections are lost, and it waits for them to come back. */
+static gboolean
+is_cut_off(Source *source)
+{
+    const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
+
+    return status && status->state == WORKER_OPEN && status->connections == 0;
+}
+
 static void
 set_progress(Source *source, const HvJob *job)
 {
@@ -358,6 +379,7 @@ set_progress(Source *source, const HvJob *job)
     progress->total_bytes = job->total_bytes;
     progress->rate_bps = job->rate_bps;
     progress->dirty_bps = job->dirty_bps;
+    progress->cut_off = is_cut_off(source);
     progress->eta_s = net_bps > 0 ? (double)job->remaining_bytes / net_bps : -1;
     g_mutex_lock(&source->lock);
     migration_progress_free(source->report->progress);

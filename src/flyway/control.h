@@ -10,7 +10,8 @@
  *
  * Requests, godwitd to worker (member "action"):
  *
- *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections
+ *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections,
+ *                  threads
  *                  descriptors: identity (control_identity_*), and at the source the listeners for
  *                  rpc and stream. Once; anything else first is ignored
  *     connection   want (source; else 0)      descriptor: TCP, preamble done
@@ -44,7 +45,7 @@ typedef struct {
     int side;   /* FlywaySide */
     char *id, *vm, *self, *peer, *ticket;
     gint64 ticket_expires_s;
-    gint64 resume_s, connections;
+    gint64 resume_s, connections, threads;
     gint64 want;
     char *why;
 } ControlRequest;
@@ -59,6 +60,8 @@ typedef struct {
     gint64 pid;
     gint64 wire_bytes, rpc_bytes, stream_bytes, resent_bytes;
     gint64 connections, resumes;
+    gint64 pages_zero, pages_same, pages_recalled, pages_delta, pages_compressed, pages_raw;
+    gint64 direct_bytes;
     gboolean finish_forwarded, proved, finish_refused, finish_unsettled;
     gint64 proved_us;
     gint64 clock_offset_us, clock_uncertainty_us; /* uncertainty -1: not measured */

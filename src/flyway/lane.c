@@ -6,10 +6,15 @@
  * peer nothing is buffered: bytes are read from the socket straight into the link's frame, and only
  * when the link takes them and the peer has given credit. From the peer they go through a ring as
  * large as the window that was granted, so that the link is always read and one lane whose socket
- * is full never holds up another. Credit is given back in quarters of the window.
+ * is full never holds up another. Credit is given back in steps of 64 KiB, and when the ring is
+ * empty.
  *
- * Windows: rpc 256 KiB; stream 1 MiB, since whatever waits there adds to the blackout, and QEMU
- * judges the link by what its socket takes.
+ * Windows: rpc 256 KiB; stream 32 MiB for long paths, of which pace.c lets as much be used as the
+ * path needs, since whatever waits there adds to the blackout, and QEMU judges the link by what its
+ * socket takes. The ring's untouched part costs no memory.
+ *
+ * A source's stream goes through a packer (packer.c), if the peer can unpack: bytes are read into
+ * its batches, and its batches are what is sent. The destination unpacks into the ring.
  *
  * Each direction ends by itself (a half close becomes EOF, and there a half close again); when both
  * have ended, or the socket is closed altogether, the lane is closed with exactly one CLOSE of each
@@ -30,9 +35,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/clock.h"
 
 #define RPC_WINDOW (256u * 1024)
-#define STREAM_WINDOW (1024u * 1024)
+#define STREAM_WINDOW (32u * 1024 * 1024)
+#define CREDIT_STEP (64u * 1024) /* so much taken is told at once */
 
 #define M(state) (1u << LANE_##state)
 
@@ -89,6 +96,9 @@ lane_reset(Lane *lane)
         move(lane, LANE_FREE);
     close_socket(lane);
     ring_clear(&lane->ring);
+    packer_free(lane->packer);
+    page_batch_free(lane->unpacked);
+    page_codec_free(lane->unpacker);
     lane_init(lane, lane->number);
 }
 
@@ -104,9 +114,10 @@ begin(Lane *lane, LaneKind kind, guint64 *carried)
 }
 
 void
-lane_open(Lane *lane, LaneKind kind, int fd, guint64 *carried)
+lane_open(Lane *lane, LaneKind kind, int fd, Packer *packer, guint64 *carried)
 {
     begin(lane, kind, carried);
+    lane->packer = packer;
     lane->fd = fd;
     lane->due = DUE_OPEN;
 }
@@ -234,22 +245,63 @@ look(Lane *lane, RpcParser *parser, const guint8 *bytes, gsize length, Finish *f
     return TRUE;
 }
 
+/* Bytes from the peer into the ring. */
+static gboolean
+take_bytes(Lane *lane, const guint8 *bytes, gsize length, Fault *fault)
+{
+    if (length > lane->ring.size - lane->ring.length - lane->credit_due) {
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent more than lane %u's window",
+                  lane->number);
+        return FALSE;
+    }
+    ring_put(&lane->ring, bytes, length);
+    *lane->carried += length;
+    return TRUE;
+}
+
 static gboolean
 take_data(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
 {
     gboolean is_source = finish->side == FLYWAY_SOURCE;
 
-    if (frame->data.length > lane->ring.size - lane->ring.length - lane->credit_due) {
-        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent more than lane %u's window",
-                  lane->number);
-        return FALSE;
-    }
     if (lane->kind == LANE_RPC && !look(lane, is_source ? &lane->replies : &lane->calls,
                                         frame->data.bytes, frame->data.length, finish, fault))
         return FALSE;
-    ring_put(&lane->ring, frame->data.bytes, frame->data.length);
-    *lane->carried += frame->data.length;
-    return TRUE;
+    return take_bytes(lane, frame->data.bytes, frame->data.length, fault);
+}
+
+/* Nothing is known here that a batch could refer to. */
+static int
+fetch_nothing(gpointer data, const PageReference *reference, guint8 out[PAGE_BYTES])
+{
+    return -ENOENT;
+}
+
+static void
+keep_nothing(gpointer data, const guint8 page[PAGE_BYTES], const guint8 *hash)
+{
+}
+
+static gboolean
+take_batch(Lane *lane, const Frame *frame, Fault *fault)
+{
+    static const PageFetch ops = { fetch_nothing, keep_nothing };
+    const char *why = NULL;
+
+    if (lane->unpacked == NULL) {
+        lane->unpacked = page_batch_new();
+        lane->unpacker = page_codec_new();
+    }
+    if (lane->kind != LANE_STREAM)
+        why = "it is on a lane that carries no stream";
+    else if (page_unpack(lane->unpacked, lane->unpacker, frame->data.bytes, frame->data.length,
+                         &why) == 0 &&
+             page_fill(lane->unpacked, &ops, NULL) < 0)
+        why = "it refers to a page that this host never had";
+    if (why == NULL)
+        return take_bytes(lane, lane->unpacked->raw, lane->unpacked->raw_length, fault);
+    fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a batch that can't be: %s", why);
+    return FALSE;
 }
 
 static gboolean
@@ -260,10 +312,15 @@ open_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
         if (lane->in == FLOW_RUNS)
             return take_data(lane, frame, finish, fault);
         break;
+    case FRAME_BATCH:
+        if (lane->in == FLOW_RUNS)
+            return take_batch(lane, frame, fault);
+        break;
     case FRAME_CREDIT:
         if (frame->credit > FRAME_WINDOW_MAX - lane->credit)
             break;
         lane->credit += frame->credit;
+        pace_taken(&lane->pace, frame->credit, clock_monotonic_us());
         return TRUE;
     case FRAME_EOF:
         if (lane->in != FLOW_RUNS)
@@ -369,18 +426,34 @@ lane_next_frame(Lane *lane, Frame *frame)
 
 /* ---- the socket ------------------------------------------------------------------------------ */
 
+/* Bytes that may be sent to the peer now. */
+static gsize
+sendable(const Lane *lane)
+{
+    return MIN(lane->credit, pace_room(&lane->pace));
+}
+
 gboolean
 lane_wants_read(const Lane *lane, const Finish *finish)
 {
+    gsize room;
+
     /* While Finish's reply is being watched nothing is read: recv would take the socket's error. */
-    return lane->state == LANE_OPEN && lane->out == FLOW_RUNS && lane->credit > 0 &&
-           !(lane->due & DUE_ACCEPT) && !finish_waits(finish, lane->number);
+    if (lane->state != LANE_OPEN || lane->out != FLOW_RUNS || (lane->due & DUE_ACCEPT) ||
+        finish_waits(finish, lane->number))
+        return FALSE;
+    if (lane->packer == NULL || packer_is_aside(lane->packer))
+        return sendable(lane) > 0;
+    packer_room(lane->packer, &room);
+    return room > 0;
 }
 
 gboolean
 lane_poll(const Lane *lane, const Finish *finish, gboolean may_read, struct pollfd *entry)
 {
-    gboolean reads = may_read && lane_wants_read(lane, finish);
+    /* A packer takes bytes whether or not they can be sent at once. */
+    gboolean to_packer = lane->packer != NULL && !packer_is_aside(lane->packer);
+    gboolean reads = (may_read || to_packer) && lane_wants_read(lane, finish);
 
     if (lane->fd < 0 || lane->state == LANE_ASKED || finish_waits(finish, lane->number))
         return FALSE;
@@ -401,35 +474,96 @@ lane_polled(Lane *lane, short revents)
         lane->blocked = FALSE;
 }
 
+/* The socket gave nothing: it is empty, ended or broken. */
+static void
+read_nothing(Lane *lane, ssize_t got, int problem, Finish *finish)
+{
+    lane->readable = FALSE;
+    if (got < 0 && (problem == EAGAIN || problem == EINTR))
+        return;
+    if (lane->packer != NULL && !packer_is_empty(lane->packer)) {
+        lane->out = FLOW_ENDING;
+        lane->broken = got < 0 || lane->hung_up;
+        return;
+    }
+    if (got < 0 || lane->hung_up) {
+        close_here(lane, finish);
+        return;
+    }
+    lane->out = FLOW_ENDED;
+    lane->due |= DUE_EOF;
+}
+
 gsize
 lane_read(Lane *lane, guint8 *out, gsize room, Finish *finish, Fault *fault)
 {
     gboolean is_source = finish->side == FLYWAY_SOURCE;
-    gsize want = MIN(room, MIN(lane->credit, (gsize)FRAME_DATA_MAX));
+    gsize want = MIN(room, MIN(sendable(lane), (gsize)FRAME_DATA_MAX));
     ssize_t got;
 
     if (!lane->readable || !lane_wants_read(lane, finish) || want == 0)
         return 0;
     got = recv(lane->fd, out, want, MSG_DONTWAIT);
-    if (got > 0) {
-        lane->readable = (gsize)got == want || lane->hung_up;
-        lane->credit -= (guint32)got;
+    if (got <= 0) {
+        read_nothing(lane, got, errno, finish);
+        return 0;
+    }
+    lane->readable = (gsize)got == want || lane->hung_up;
+    lane->credit -= (guint32)got;
+    pace_sent(&lane->pace, (guint64)got, clock_monotonic_us());
+    *lane->carried += (guint64)got;
+    if (lane->packer != NULL)
+        packer_direct(lane->packer, out, (gsize)got);
+    if (lane->kind == LANE_RPC &&
+        !look(lane, is_source ? &lane->calls : &lane->replies, out, (gsize)got, finish, fault))
+        return 0;
+    return (gsize)got;
+}
+
+/* ---- with a packer --------------------------------------------------------------------------- */
+
+void
+lane_pull(Lane *lane, Finish *finish)
+{
+    while (lane->readable && lane_wants_read(lane, finish) && !packer_is_aside(lane->packer)) {
+        gsize room;
+        guint8 *at = packer_room(lane->packer, &room);
+        ssize_t got = recv(lane->fd, at, room, MSG_DONTWAIT);
+
+        if (got <= 0) {
+            read_nothing(lane, got, errno, finish);
+            break;
+        }
         *lane->carried += (guint64)got;
-        if (lane->kind == LANE_RPC &&
-            !look(lane, is_source ? &lane->calls : &lane->replies, out, (gsize)got, finish, fault))
-            return 0;
-        return (gsize)got;
+        packer_filled(lane->packer, (gsize)got);
     }
-    lane->readable = FALSE;
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    if (got < 0 || lane->hung_up) {
-        close_here(lane, finish);
-        return 0;
-    }
-    lane->out = FLOW_ENDED;
-    lane->due |= DUE_EOF;
-    return 0;
+    if (lane->packer != NULL && !lane->readable)
+        packer_flush(lane->packer);
+}
+
+const PageBatch *
+lane_batch(const Lane *lane)
+{
+    const PageBatch *batch =
+        lane->packer != NULL && lane->state == LANE_OPEN ? packer_ready(lane->packer) : NULL;
+
+    return batch != NULL && sendable(lane) >= batch->raw_length ? batch : NULL;
+}
+
+gboolean
+lane_is_held(const Lane *lane)
+{
+    return lane->packer != NULL && lane->state == LANE_OPEN && packer_ready(lane->packer) != NULL;
+}
+
+void
+lane_batch_sent(Lane *lane, gint64 now_us)
+{
+    guint32 raw = packer_ready(lane->packer)->raw_length;
+
+    lane->credit -= raw;
+    pace_sent(&lane->pace, raw, now_us);
+    packer_sent(lane->packer);
 }
 
 /* 0: the socket has all it may have; -EAGAIN: it is full; other: it is gone. */
@@ -485,6 +619,14 @@ end_what_ended(Lane *lane, Finish *finish)
 {
     gboolean empty = lane->ring.length == 0 && !finish_waits(finish, lane->number);
 
+    if (lane->state == LANE_OPEN && lane->out == FLOW_ENDING && packer_is_empty(lane->packer)) {
+        lane->out = FLOW_ENDED;
+        lane->due |= DUE_EOF;
+        if (lane->broken) {
+            close_here(lane, finish);
+            return;
+        }
+    }
     if (lane->state == LANE_OPEN && lane->in == FLOW_ENDING && empty) {
         shutdown(lane->fd, SHUT_WR);
         lane->in = FLOW_ENDED;
@@ -510,11 +652,16 @@ lane_deliver(Lane *lane, Finish *finish, gint64 now_us)
     lane->blocked = result == -EAGAIN;
     if (finish_waits(finish, lane->number)) /* libvirt may be as fast as that */
         watch_finish(lane, finish, now_us);
-    if (result < 0 && result != -EAGAIN) {
+    if (result < 0 && result != -EAGAIN && lane->packer != NULL && !packer_is_empty(lane->packer)) {
+        ring_drop(&lane->ring, lane->ring.length); /* what it wrote before is still carried */
+        lane->out = FLOW_ENDING;
+        lane->broken = TRUE;
+    } else if (result < 0 && result != -EAGAIN) {
         close_here(lane, finish);
         return;
     }
-    if (lane->state == LANE_OPEN && lane->credit_due >= lane->ring.size / 4)
+    if (lane->state == LANE_OPEN && (lane->credit_due >= MIN(CREDIT_STEP, lane->ring.size / 4) ||
+                                     (lane->credit_due > 0 && lane->ring.length == 0)))
         lane->due |= DUE_CREDIT;
     end_what_ended(lane, finish);
 }

@@ -28,6 +28,7 @@ static const FrameRule rules[] = {
     { FRAME_LANE_ACCEPT, TRUE, TRUE, 4, 4, "LANE_ACCEPT" },
     { FRAME_LANE_REFUSE, TRUE, TRUE, 0, FRAME_REFUSE_TEXT_MAX, "LANE_REFUSE" },
     { FRAME_DATA, TRUE, TRUE, 1, FRAME_DATA_MAX, "DATA" },
+    { FRAME_BATCH, TRUE, TRUE, 1, FRAME_BATCH_MAX, "BATCH" },
     { FRAME_CREDIT, TRUE, TRUE, 4, 4, "CREDIT" },
     { FRAME_EOF, TRUE, TRUE, 0, 0, "EOF" },
     { FRAME_CLOSE, TRUE, TRUE, 0, 0, "CLOSE" },
@@ -36,6 +37,7 @@ static const FrameRule rules[] = {
     { FRAME_PING, FALSE, FALSE, 8, 8, "PING" },
     { FRAME_PONG, FALSE, FALSE, 16, 16, "PONG" },
     { FRAME_ACK, FALSE, FALSE, 8, 8, "ACK" },
+    { FRAME_ABORT, FALSE, FALSE, 0, FRAME_REFUSE_TEXT_MAX, "ABORT" },
     { FRAME_BYE, FALSE, TRUE, 0, 0, "BYE" },
 };
 
@@ -178,8 +180,10 @@ decode_payload(const guint8 *in, gsize length, Frame *frame)
     case FRAME_LANE_ACCEPT:
         return decode_amount(in, &frame->window);
     case FRAME_LANE_REFUSE:
-        return get_text(in, length, frame->text) ? NULL : "LANE_REFUSE has a malformed text";
+    case FRAME_ABORT:
+        return get_text(in, length, frame->text) ? NULL : "a malformed text";
     case FRAME_DATA:
+    case FRAME_BATCH:
         frame->data.bytes = in;
         frame->data.length = length;
         return NULL;
@@ -290,9 +294,11 @@ payload_size(const Frame *frame)
     case FRAME_HELLO_REPLY:
         return FRAME_REPLY_SIZE + text_fitting(frame->reply.text, FRAME_TEXT_MAX);
     case FRAME_LANE_REFUSE:
+    case FRAME_ABORT:
         return text_fitting(frame->text, FRAME_REFUSE_TEXT_MAX);
     case FRAME_DATA:
-        g_assert(frame->data.length >= 1 && frame->data.length <= FRAME_DATA_MAX);
+    case FRAME_BATCH:
+        g_assert(frame->data.length >= 1 && frame->data.length <= rule_of(frame->type)->max);
         return frame->data.length;
     default:
         return rule_of(frame->type)->max;
@@ -317,9 +323,11 @@ encode_payload(const Frame *frame, guint8 *out, gsize size)
         put32(out, frame->window);
         break;
     case FRAME_LANE_REFUSE:
+    case FRAME_ABORT:
         memcpy(out, frame->text, size);
         break;
     case FRAME_DATA:
+    case FRAME_BATCH:
         if (frame->data.bytes != out)
             memcpy(out, frame->data.bytes, size);
         break;

@@ -29,6 +29,8 @@
  * | LANE_ACCEPT  | n    | yes    | destination | window u32                                       |
  * | LANE_REFUSE  | n    | yes    | destination | text of at most 256                              |
  * | DATA         | n    | yes    | both        | 1 to FRAME_DATA_MAX bytes of the lane            |
+ * | BATCH        | n    | yes    | source      | 1 to FRAME_BATCH_MAX bytes: DATA as the page     |
+ * |              |      |        |             | codec packs it (flyway/page.h)                   |
  * | CREDIT       | n    | yes    | both        | u32: so many bytes more may be sent              |
  * | EOF          | n    | yes    | both        | none: no more DATA in this direction             |
  * | CLOSE        | n    | yes    | both        | none: the sender neither sends nor takes any more|
@@ -37,6 +39,7 @@
  * | PING         | 0    |        | both        | u64 sender's monotonic clock, us                 |
  * | PONG         | 0    |        | both        | u64 of the PING, u64 answerer's clock, us        |
  * | ACK          | 0    |        | both        | u64: all numbered frames below it have been taken|
+ * | ABORT        | 0    |        | both        | text of at most 256: why the sender has given up |
  * | BYE          | 0    | yes    | both        | none: the sender ends the session as asked to    |
  *
  * HELLO is the first frame of a connection and HELLO_REPLY the answer; no other frame comes before
@@ -55,14 +58,19 @@
  * sends a numbered frame: so only what didn't arrive is sent twice.
  *
  * Lanes. Only the source opens them, with a number that isn't in use. It sends no DATA before
- * LANE_ACCEPT. Each side may have sent at most the other's window plus all CREDIT got; more is a
- * protocol error, as is DATA after EOF. Each side ends a lane with exactly one CLOSE (LANE_REFUSE
- * counts as the destination's); what came before a CLOSE is still delivered. A number is free again
- * when both have been sent. DATA, CREDIT and EOF may still arrive after one's own CLOSE: dropped.
+ * LANE_ACCEPT. Each side may have sent at most the other's window plus all CREDIT got, a BATCH
+ * counting as the bytes that it unpacks to; more is a protocol error, as is DATA after EOF. BATCH
+ * is for stream lanes, where both sides have the ability. Each side ends a lane with exactly one
+ * CLOSE (LANE_REFUSE counts as the destination's); what came before a CLOSE is still delivered. A
+ * number is free again when both have been sent. DATA, CREDIT and EOF may still arrive after one's
+ * own CLOSE: dropped.
  *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
  * it paused. At most one of the two is sent, once, and only after a Finish call was carried.
+ *
+ * ABORT: the sender's session has failed for another reason than lost connections; the receiver's
+ * fails with it. Sent as far as a connection takes it at once, and nothing follows.
  *
  * Silence: each side sends a PING on each connection after FLYWAY_PING_US of having sent none. The
  * source gives a connection up on which it received nothing for FLYWAY_STALL_US and makes another.
@@ -71,8 +79,9 @@
  */
 #define FLYWAY_MAJOR 2 /* another one is refused */
 #define FLYWAY_MINOR 0 /* the lower of both is spoken */
-/** A bit each; those of both sides are used. None is defined in 2.0. */
-#define FLYWAY_ABILITIES G_GUINT64_CONSTANT(0)
+/** A bit each; those of both sides are used. */
+#define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0) /* BATCH, payload format 1 */
+#define FLYWAY_ABILITIES FLYWAY_ABILITY_PAGES
 
 #define FLYWAY_LANES 16
 #define FLYWAY_LINKS 8
@@ -81,9 +90,10 @@
 #define FLYWAY_STALL_US (3 * G_USEC_PER_SEC)
 
 #define FRAME_HEADER_SIZE 16
-/** With its header the largest frame fills four TLS records. */
+/** With its header the largest DATA fills four TLS records. */
 #define FRAME_DATA_MAX (4 * 16384 - FRAME_HEADER_SIZE)
-#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + FRAME_DATA_MAX)
+#define FRAME_BATCH_MAX (128 * 1024 + 256)
+#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + FRAME_BATCH_MAX)
 #define FRAME_TEXT_MAX 512
 #define FRAME_REFUSE_TEXT_MAX 256
 /** No window is larger, so that sums of credit can't overflow. */
@@ -102,11 +112,13 @@ typedef enum {
     FRAME_CREDIT = 20,
     FRAME_EOF = 21,
     FRAME_CLOSE = 22,
+    FRAME_BATCH = 23,
     FRAME_PROVED = 32,
     FRAME_REFUSED = 33,
     FRAME_PING = 48,
     FRAME_PONG = 49,
     FRAME_ACK = 50,
+    FRAME_ABORT = 51,
     FRAME_BYE = 63,
 } FrameType;
 
@@ -163,11 +175,11 @@ typedef struct {
             guint32 window;
         } open;                               /* LANE_OPEN */
         guint32 window;                       /* LANE_ACCEPT */
-        char text[FRAME_REFUSE_TEXT_MAX + 1]; /* LANE_REFUSE */
+        char text[FRAME_REFUSE_TEXT_MAX + 1]; /* LANE_REFUSE, ABORT */
         struct {
             const guint8 *bytes; /* in the decoded buffer */
             gsize length;
-        } data;         /* DATA */
+        } data;         /* DATA, BATCH */
         guint32 credit; /* CREDIT */
         guint64 below;  /* ACK */
         struct {
@@ -185,8 +197,8 @@ int frame_decode(const guint8 *in, gsize length, Frame *frame, gsize *used, cons
 
 /**
  * Encodes; returns the size, or 0 where room doesn't suffice. The frame must keep the rules (ours:
- * asserted). For DATA, bytes may stand in out already, at FRAME_HEADER_SIZE. Texts are cut at a
- * character to fit. Pure.
+ * asserted). For DATA and BATCH, bytes may stand in out already, at FRAME_HEADER_SIZE. Texts are
+ * cut at a character to fit. Pure.
  */
 gsize frame_encode(const Frame *frame, guint8 *out, gsize room);
 

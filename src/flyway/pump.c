@@ -87,6 +87,21 @@ report_wants(const Session *session, ControlReport *report)
     }
 }
 
+static void
+report_pages(const Session *session, ControlReport *report)
+{
+    PackerCounts counts;
+
+    session_packed(session, &counts);
+    report->pages_zero = (gint64)counts.zero;
+    report->pages_same = (gint64)counts.same;
+    report->pages_recalled = (gint64)counts.recalled;
+    report->pages_delta = (gint64)counts.delta;
+    report->pages_compressed = (gint64)counts.compressed;
+    report->pages_raw = (gint64)counts.raw;
+    report->direct_bytes = (gint64)counts.direct_bytes;
+}
+
 static ControlReport *
 make_report(const Session *session)
 {
@@ -105,6 +120,7 @@ make_report(const Session *session)
     report->proved_us = finish->proved_us;
     if (!session_clock(session, &report->clock_offset_us, &report->clock_uncertainty_us))
         report->clock_uncertainty_us = -1;
+    report_pages(session, report);
     report->connections = session->n_links;
     report->resumes = session->cuts;
     report->resent_bytes = session->line != NULL ? (gint64)line_resent_bytes(session->line) : 0;
@@ -207,6 +223,7 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     config.identity = identity;
     config.resume_us = CLAMP(request->resume_s, 1, 3600) * G_USEC_PER_SEC;
     config.connections = (guint)CLAMP(request->connections, 1, FLYWAY_LINKS);
+    config.threads = (guint)CLAMP(request->threads, 1, FLYWAY_THREADS);
     if (expected == 3) {
         config.rpc_listener = fd_steal(&fds[1]);
         config.stream_listener = fd_steal(&fds[2]);
@@ -263,7 +280,8 @@ take_request(Pump *pump)
 
     if (length == -EAGAIN)
         return FALSE;
-    if (length == -ECONNRESET) /* told once, before what was sent is read: reports of ours weren't */
+    if (length ==
+        -ECONNRESET) /* told once, before what was sent is read: reports of ours weren't */
         return TRUE;
     if (length <= 0 && length != -EMSGSIZE) {
         drop_controller(pump);

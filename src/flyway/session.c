@@ -26,6 +26,7 @@
  */
 #include "flyway/session.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -78,6 +79,7 @@ session_start(Session *session, const SessionConfig *config)
     session->listeners[1] = config->stream_listener;
     session->resume_us = config->resume_us;
     session->connections = CLAMP(config->connections, 1, FLYWAY_LINKS);
+    session->threads = MAX(config->threads, 1);
     session->keys = link_keys_new(config->identity, &fault);
     if (session->keys == NULL) {
         session_fail(session, &fault);
@@ -134,6 +136,7 @@ session_clear(Session *session)
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_reset(&session->lanes[i]);
     g_clear_pointer(&session->line, line_free);
+    g_clear_pointer(&session->crew, crew_free);
     g_clear_pointer(&session->keys, link_keys_free);
 }
 
@@ -151,6 +154,10 @@ session_fail(Session *session, const Fault *fault)
     session->fault = *fault;
     move(session, SESSION_FAILED);
     close_doors(session);
+    for (guint i = 0; i < FLYWAY_LINKS && !session->peer_failed; i++) {
+        if (session->strands[i].link != NULL)
+            traffic_abort(&session->strands[i], fault->text);
+    }
     drop_links(session);
     abandon_lanes(session);
 }
@@ -310,6 +317,16 @@ session_wire_bytes(const Session *session)
     return sum;
 }
 
+void
+session_packed(const Session *session, PackerCounts *counts)
+{
+    *counts = session->packed;
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        if (session->lanes[i].packer != NULL)
+            packer_add_counts(session->lanes[i].packer, counts);
+    }
+}
+
 gboolean
 session_clock(const Session *session, gint64 *offset_us, gint64 *uncertainty_us)
 {
@@ -348,6 +365,10 @@ session_poll(Session *session, struct pollfd *entries, gsize room)
     gsize n = 0;
 
     g_assert(room >= SESSION_POLL_MAX);
+    session->crew_index = -1;
+    if (session->crew != NULL)
+        session->crew_index =
+            add(entries, &n, (struct pollfd){ crew_fd(session->crew), POLLIN, 0 });
     for (guint i = 0; i < FLYWAY_LINKS; i++) {
         Strand *strand = &session->strands[i];
         struct pollfd entry;
@@ -409,6 +430,8 @@ take_hello(Session *session, Hello *hello, gint64 now_us)
 {
     if (session->line == NULL)
         session->line = line_new();
+    if (!hello->further)
+        session->abilities = hello->abilities;
     strand_attach(session, hello, now_us);
     end_hello(session, hello);
     if (session->state == SESSION_CUT)
@@ -453,6 +476,34 @@ run_hellos(Session *session, const struct pollfd *entries, gint64 now_us)
     }
 }
 
+/* NULL: the stream passes as it is. */
+static Packer *
+make_packer(Session *session)
+{
+    if (!(session->abilities & FLYWAY_ABILITY_PAGES))
+        return NULL;
+    if (session->crew == NULL)
+        session->crew = crew_new(session->threads, packer_tools_new, packer_tools_free);
+    if (session->crew == NULL)
+        g_warning("No thread for packing can be had (%s): the stream is sent as it is",
+                  g_strerror(errno));
+    return session->crew != NULL ? packer_new(session->crew, &session->packed) : NULL;
+}
+
+/* What is read is packed, also while no connection takes any. */
+static void
+run_packers(Session *session, gint64 now_us)
+{
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        Lane *lane = &session->lanes[i];
+
+        if (lane->packer == NULL || lane->state != LANE_OPEN)
+            continue;
+        lane_pull(lane, &session->finish);
+        packer_round(lane->packer, now_us, lane_is_held(lane), lane->readable);
+    }
+}
+
 static void
 accept_local(Session *session, const struct pollfd *entries)
 {
@@ -464,9 +515,12 @@ accept_local(Session *session, const struct pollfd *entries)
             lane == NULL || session->state != SESSION_OPEN)
             continue;
         fd = accept4(session->listeners[i], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0)
-            lane_open(lane, i == 0 ? LANE_RPC : LANE_STREAM, fd,
-                      i == 0 ? &session->rpc_bytes : &session->stream_bytes);
+        if (fd < 0)
+            continue;
+        if (i == 0)
+            lane_open(lane, LANE_RPC, fd, NULL, &session->rpc_bytes);
+        else
+            lane_open(lane, LANE_STREAM, fd, make_packer(session), &session->stream_bytes);
     }
 }
 
@@ -608,9 +662,12 @@ session_run(Session *session, const struct pollfd *entries)
         if (lane->poll_index >= 0 && lane->fd == entries[lane->poll_index].fd)
             lane_polled(lane, entries[lane->poll_index].revents);
     }
+    if (session->crew_index >= 0 && entries[session->crew_index].revents != 0)
+        crew_notice(session->crew);
     run_hellos(session, entries, now_us);
     accept_local(session, entries);
     run_links(session, entries, now_us);
+    run_packers(session, now_us);
     run_time(session, now_us);
     if (session->state == SESSION_LEAVING)
         run_leaving(session, now_us);

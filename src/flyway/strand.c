@@ -17,6 +17,10 @@
  */
 #include "flyway/session.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #define RETRY_US (300 * 1000)
 #define AWAY_MAX 8 /* a godwitd that was restarted finds its worker again within this time */
 
@@ -141,6 +145,32 @@ strands_wake_us(const Session *session)
                                     : wake_us;
 }
 
+/* TCP's own minimum of the round trip, which what we have queued doesn't lengthen; 0: unknown. */
+static gint64
+trip_us(const Strand *strand)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof info;
+
+    if (getsockopt(link_fd(strand->link), IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+        info.tcpi_min_rtt == G_MAXUINT32)
+        return 0;
+    return info.tcpi_min_rtt;
+}
+
+static void
+pace_lanes(Session *session)
+{
+    gint64 longest_us = 0;
+
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (session->strands[i].link != NULL)
+            longest_us = MAX(longest_us, trip_us(&session->strands[i]));
+    }
+    for (guint i = 0; i < FLYWAY_LANES; i++)
+        pace_trip(&session->lanes[i].pace, longest_us);
+}
+
 void
 strands_run_time(Session *session, gint64 now_us)
 {
@@ -148,8 +178,10 @@ strands_run_time(Session *session, gint64 now_us)
         Strand *strand = &session->strands[i];
         Fault fault = { 0 };
 
-        if (strand->link != NULL && now_us >= strand->pinged_us + FLYWAY_PING_US)
+        if (strand->link != NULL && now_us >= strand->pinged_us + FLYWAY_PING_US) {
             strand->due |= STRAND_DUE_PING;
+            pace_lanes(session);
+        }
         if (strand->link == NULL || now_us < strand->heard_us + FLYWAY_STALL_US ||
             session->terms.side != FLYWAY_SOURCE || session->state != SESSION_OPEN)
             continue;

@@ -34,6 +34,7 @@ senders_of(FrameType type)
 {
     switch (type) {
     case FRAME_LANE_OPEN:
+    case FRAME_BATCH:
     case FRAME_PROVED:
     case FRAME_REFUSED:
         return FROM_SOURCE;
@@ -98,6 +99,10 @@ got_unnumbered(Session *session, Strand *strand, const Frame *frame, Fault *faul
             return TRUE;
         fault_set(fault, GODWIT_ERROR_PROTOCOL,
                   "The other worker acknowledged what was never sent");
+        return FALSE;
+    case FRAME_ABORT:
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other host's worker gave up: %s", frame->text);
+        session->peer_failed = TRUE;
         return FALSE;
     default:
         fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a second %s",
@@ -315,27 +320,56 @@ put_small_frames(const Sending *sending)
     return any;
 }
 
+#define SMALL_FRAMES (8 * 1024) /* room that stays for what reading makes due */
+
 /* One read of a lane as one frame. TRUE where there was something. */
 static gboolean
 put_data(const Sending *sending, Lane *lane)
 {
     Frame frame = { .type = FRAME_DATA, .lane = lane->number };
-    gsize small_frames = 8 * 1024; /* room that stays for what reading makes due */
     gsize room;
     guint8 *payload;
 
     link_tx_room(sending->strand->link, &room);
-    if (room < small_frames + FRAME_HEADER_SIZE + LEAST_DATA ||
+    if (room < SMALL_FRAMES + FRAME_HEADER_SIZE + LEAST_DATA ||
         !line_has_room(sending->session->line))
         return FALSE;
     payload = line_room(sending->session->line) + FRAME_HEADER_SIZE;
     frame.data.bytes = payload;
-    frame.data.length = lane_read(lane, payload, room - small_frames - FRAME_HEADER_SIZE,
+    frame.data.length = lane_read(lane, payload, room - SMALL_FRAMES - FRAME_HEADER_SIZE,
                                   &sending->session->finish, sending->fault);
     if (frame.data.length == 0)
         return FALSE;
     put_numbered(sending, &frame);
     return TRUE;
+}
+
+/* The next batch of a lane's packer. */
+static gboolean
+put_batch(const Sending *sending, Lane *lane)
+{
+    Frame frame = { .type = FRAME_BATCH, .lane = lane->number };
+    const PageBatch *batch;
+    gsize room;
+
+    link_tx_room(sending->strand->link, &room);
+    lane_pull(lane, &sending->session->finish);
+    batch = lane_batch(lane);
+    if (batch == NULL || room < SMALL_FRAMES + FRAME_HEADER_SIZE + batch->payload_length ||
+        !line_has_room(sending->session->line))
+        return FALSE;
+    frame.data.bytes = batch->payload;
+    frame.data.length = batch->payload_length;
+    put_numbered(sending, &frame);
+    lane_batch_sent(lane, clock_monotonic_us());
+    return TRUE;
+}
+
+static gboolean
+put_stream(const Sending *sending, Lane *lane)
+{
+    return lane->packer != NULL && !packer_is_aside(lane->packer) ? put_batch(sending, lane)
+                                                                  : put_data(sending, lane);
 }
 
 static gboolean
@@ -351,7 +385,7 @@ put_new(const Sending *sending)
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         Lane *lane = &session->lanes[(session->next_lane + i) % FLYWAY_LANES];
 
-        if (lane->kind == LANE_RPC || !put_data(sending, lane))
+        if (lane->kind == LANE_RPC || !put_stream(sending, lane))
             continue;
         any = TRUE;
         session->next_lane = lane->number; /* the one after it is first next time */
@@ -447,4 +481,17 @@ traffic_send(Session *session, Strand *strand, gboolean *lost, Fault *fault)
             break;
     }
     return !fault->set;
+}
+
+void
+traffic_abort(Strand *strand, const char *why)
+{
+    Frame frame = { .type = FRAME_ABORT };
+
+    if (link_flush(strand->link) != 0)
+        return;
+    g_strlcpy(frame.text, why, sizeof frame.text);
+    put_unnumbered(strand, &frame);
+    (void)link_flush(strand->link);
+    link_bye(strand->link);
 }

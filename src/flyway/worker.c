@@ -183,6 +183,13 @@ apply_report(Worker *worker, const ControlReport *report)
     status->resent_bytes = report->resent_bytes;
     status->connections = (int)report->connections;
     status->resumes = (int)report->resumes;
+    status->pages.zero = report->pages_zero;
+    status->pages.same = report->pages_same;
+    status->pages.recalled = report->pages_recalled;
+    status->pages.delta = report->pages_delta;
+    status->pages.compressed = report->pages_compressed;
+    status->pages.raw = report->pages_raw;
+    status->direct_bytes = report->direct_bytes;
     status->finish_forwarded = report->finish_forwarded;
     status->proved = report->proved;
     status->proved_us = report->proved_us;
@@ -493,6 +500,13 @@ request(Worker *worker, const ControlRequest *message, const int *fds, gsize n_f
 
 /* ---- start and attach ------------------------------------------------------------------------ */
 
+/* Of the host's cores the VMs keep the other half. */
+static gint64
+default_threads(void)
+{
+    return CLAMP((gint64)g_get_num_processors() / 2, 1, FLYWAY_THREADS);
+}
+
 static gboolean
 send_start(Worker *worker, const WorkerConfig *config, GError **error)
 {
@@ -507,6 +521,7 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
         .ticket_expires_s = config->ticket_expires_s,
         .resume_s = config->resume_s > 0 ? config->resume_s : FLYWAY_RESUME_S,
         .connections = config->connections,
+        .threads = config->threads > 0 ? config->threads : default_threads(),
     };
     fd_auto int identity = control_identity_seal(config->identity, error);
     int fds[CONTROL_FDS] = { identity, config->rpc_listener, config->stream_listener };

@@ -14,6 +14,7 @@
  *
  * Thread: all functions and the callback belong to the context given at start.
  */
+#define FLYWAY_THREADS 16 /* that pack, at most */
 #define FLYWAY_RESUME_S 20 /* libvirt's own keepalive ends its connection after 30 s */
 typedef enum { WORKER_SOURCE, WORKER_DESTINATION } WorkerSide;
 typedef struct Worker Worker;
@@ -35,6 +36,10 @@ typedef struct {
     gint64 resent_bytes;         /* of wire_bytes: frames sent once more after a connection was lost; this side's */
     int connections;             /* that live; OPEN with 0: all were lost, it waits to be resumed */
     int resumes;                 /* how often it went on after that */
+    struct {
+        gint64 zero, same, recalled, delta, compressed, raw;
+    } pages;                     /* source: of the stream, each in one of these */
+    gint64 direct_bytes;         /* source: of stream_bytes, those that passed unpacked, the link being faster than packing */
     gboolean finish_forwarded;   /* Finish call went to the destination's libvirt */
     gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */
     gint64 proved_us;            /* monotonic here */
@@ -71,6 +76,7 @@ typedef struct {
     gint64 ticket_expires_s;  /* destination: the hello must come within */
     int resume_s;             /* so long may nothing be heard from the peer; 0: FLYWAY_RESUME_S */
     int connections;          /* source: how many there shall be; 0: 1 */
+    int threads;              /* source: that pack pages, at most FLYWAY_THREADS; 0: half of the cores */
     const Identity *identity; /* passed in a sealed memory file */
     int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
     int stream_listener;      /* source: for QEMU's stream */

@@ -38,6 +38,9 @@ samples(Frame *frames)
     frames[n++] = (Frame){ .type = FRAME_DATA,
                            .lane = 3,
                            .data = { (const guint8 *)payload, sizeof payload } };
+    frames[n++] = (Frame){ .type = FRAME_BATCH,
+                           .lane = 3,
+                           .data = { (const guint8 *)payload, sizeof payload } };
     frames[n++] = (Frame){ .type = FRAME_CREDIT, .lane = 3, .credit = 77 };
     frames[n++] = (Frame){ .type = FRAME_EOF, .lane = 3 };
     frames[n++] = (Frame){ .type = FRAME_CLOSE, .lane = 3 };
@@ -45,6 +48,7 @@ samples(Frame *frames)
     frames[n++] = (Frame){ .type = FRAME_REFUSED };
     frames[n++] = (Frame){ .type = FRAME_PING, .clock = { .sent_us = G_MAXUINT64 } };
     frames[n++] = (Frame){ .type = FRAME_PONG, .clock = { .sent_us = 1, .answered_us = 2 } };
+    frames[n++] = (Frame){ .type = FRAME_ABORT, .text = "it isn't libvirt" };
     frames[n++] = (Frame){ .type = FRAME_ACK, .below = 0x0102030405 };
     frames[n++] = (Frame){ .type = FRAME_BYE };
     for (gsize i = 0; i < n; i++)

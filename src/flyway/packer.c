@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * Batches lie in a ring, in the stream's order: [ready …| at work …| filling | free …]. The one
+ * that is filled takes bytes as the socket gives them; it goes to the crew when there is no room in
+ * it for a whole page record, or when the socket has nothing and no other batch is on its way: then
+ * waiting for company would only add to the blackout. The crew may end batches in any order; they
+ * leave in theirs.
+ *
+ * The parser looks at a batch when it goes. A page that the batch's end would cut goes over to the
+ * next one, so that each is met whole: for that the parser is taken back (a copy of 17 KiB) and
+ * shown the batch up to there.
+ *
+ * The policy (policy.c) says for each batch what to spend on it, from what was measured: how long
+ * batches took, what came out, and how often the connections were the ones to wait for. Where it
+ * says that the link is faster than any packing, bytes go past the packer as DATA (aside), once
+ * nothing is in it any more; the parser still looks on, and every ASIDE_BYTES a batch is packed, so
+ * that what is known stays true.
+ *
+ * Bounds: threads + EXTRA batches of 274 KiB and the spans, so with one thread 1.2 MiB, of which at
+ * most 512 KiB are bytes that QEMU believes to be gone. Nothing is allocated after packer_new().
+ */
+#include "flyway/packer.h"
+
+#include <string.h>
+#include "base/clock.h"
+
+#define EXTRA 2 /* one is filled, one waits to go */
+#define RECORD_BYTES (STREAM_PAGE_SIZE + 16)
+#define SPANS_MAX (PAGE_BATCH_RAW / 9 + 1)
+#define ASIDE_BYTES (16u * 1024 * 1024)
+#define INTERVAL_US (100 * 1000)
+#define FIRST_INTERVAL_US (10 * 1000)
+
+typedef struct {
+    CrewJob job; /* first */
+    PageBatch *batch;
+    PolicyWay way;
+    double pack_s;
+} Work;
+
+struct Packer {
+    /* read-only after start */
+    Crew *crew;
+    PackerCounts *total;
+    guint n_works;
+    Work *works;
+
+    guint first, n_submitted; /* at work or ready, from works[first] on; the next one is filled */
+    StreamParser parser, before; /* the second: as it was before the batch that goes now */
+    Policy policy;
+    PackerCounts counts;
+    gboolean aside;
+    guint64 aside_left; /* until a batch is packed again */
+
+    /* the present interval */
+    gint64 round_us, interval_us, interval_length_us;
+    gint64 blocked_us, starved_us;
+    guint64 raw_bytes, sent_bytes;
+
+    StreamSpan spans[SPANS_MAX];
+};
+
+gpointer
+packer_tools_new(void)
+{
+    return page_codec_new();
+}
+
+void
+packer_tools_free(gpointer tools)
+{
+    page_codec_free(tools);
+}
+
+Packer *
+packer_new(Crew *crew, PackerCounts *total)
+{
+    Packer *packer = g_new0(Packer, 1);
+
+    packer->crew = crew;
+    packer->total = total;
+    packer->n_works = crew_threads(crew) + EXTRA;
+    packer->works = g_new0(Work, packer->n_works);
+    for (guint i = 0; i < packer->n_works; i++)
+        packer->works[i].batch = page_batch_new();
+    stream_init(&packer->parser);
+    policy_init(&packer->policy, crew_threads(crew));
+    packer->interval_length_us = FIRST_INTERVAL_US;
+    return packer;
+}
+
+void
+packer_free(Packer *packer)
+{
+    if (packer == NULL)
+        return;
+    while (packer->n_submitted > 0) { /* the crew has them: some hundred microseconds each */
+        if (crew_is_done(&packer->works[packer->first].job)) {
+            packer->first = (packer->first + 1) % packer->n_works;
+            packer->n_submitted--;
+        } else {
+            g_thread_yield();
+        }
+    }
+    packer_add_counts(packer, packer->total);
+    for (guint i = 0; i < packer->n_works; i++)
+        page_batch_free(packer->works[i].batch);
+    g_free(packer->works);
+    g_free(packer);
+}
+
+/* ---- in -------------------------------------------------------------------------------------- */
+
+static Work *
+filling(const Packer *packer)
+{
+    return &packer->works[(packer->first + packer->n_submitted) % packer->n_works];
+}
+
+static void
+run(CrewJob *job, gpointer tools)
+{
+    Work *work = (Work *)job;
+    gint64 begin_us = clock_monotonic_us();
+
+    page_prepare(work->batch, NULL);
+    page_choose(work->batch, NULL, NULL);
+    page_pack(work->batch, tools, policy_level(work->way));
+    work->pack_s = (double)(clock_monotonic_us() - begin_us) / G_USEC_PER_SEC;
+}
+
+/* Where the batch is to be cut: after its last record, if a part of a page follows; else 0. */
+static guint32
+cut_of(const Packer *packer, const PageBatch *batch, gsize n_spans)
+{
+    const StreamSpan *last = &packer->spans[n_spans - 1];
+    guint32 end;
+
+    if (n_spans == 0)
+        return 0;
+    end = last->body + (last->kind == STREAM_PAGE ? STREAM_PAGE_SIZE : 1);
+    return batch->raw_length - end < RECORD_BYTES ? end : 0;
+}
+
+static void
+look(Packer *packer, PageBatch *batch, gboolean may_cut)
+{
+    gsize n;
+    guint32 cut;
+
+    packer->before = packer->parser;
+    n = stream_feed(&packer->parser, batch->raw, batch->raw_length, packer->spans, SPANS_MAX);
+    cut = may_cut ? cut_of(packer, batch, n) : 0;
+    if (cut > 0 && cut < batch->raw_length) {
+        PageBatch *next =
+            packer->works[(packer->first + packer->n_submitted + 1) % packer->n_works].batch;
+
+        packer->parser = packer->before;
+        n = stream_feed(&packer->parser, batch->raw, cut, packer->spans, SPANS_MAX);
+        next->raw_length = batch->raw_length - cut;
+        memcpy(next->raw, batch->raw + cut, next->raw_length);
+        batch->raw_length = cut;
+    }
+    page_spans(batch, packer->spans, (guint)n);
+}
+
+static void
+submit(Packer *packer)
+{
+    Work *work = filling(packer);
+
+    work->way = policy_choose(&packer->policy);
+    packer->aside = work->way == POLICY_PASS;
+    packer->aside_left = ASIDE_BYTES;
+    look(packer, work->batch, !packer->aside && packer->n_submitted + 1 < packer->n_works);
+    work->job.run = run;
+    packer->n_submitted++;
+    crew_submit(packer->crew, &work->job);
+}
+
+gboolean
+packer_is_aside(Packer *packer)
+{
+    return packer->aside && packer->aside_left > 0 && packer_is_empty(packer);
+}
+
+void
+packer_direct(Packer *packer, const guint8 *bytes, gsize length)
+{
+    stream_feed(&packer->parser, bytes, length, NULL, 0);
+    packer->aside_left -= MIN(length, packer->aside_left);
+    packer->counts.direct_bytes += length;
+    packer->raw_bytes += length;
+    packer->sent_bytes += length;
+}
+
+guint8 *
+packer_room(Packer *packer, gsize *room)
+{
+    PageBatch *batch = filling(packer)->batch;
+
+    if (packer->n_submitted == packer->n_works || (packer->aside && packer->aside_left > 0)) {
+        *room = 0; /* in the second case: until it is empty */
+        return NULL;
+    }
+    *room = PAGE_BATCH_RAW - batch->raw_length;
+    return batch->raw + batch->raw_length;
+}
+
+void
+packer_filled(Packer *packer, gsize length)
+{
+    PageBatch *batch = filling(packer)->batch;
+
+    g_assert(length <= PAGE_BATCH_RAW - batch->raw_length);
+    batch->raw_length += (guint32)length;
+    packer->raw_bytes += length;
+    if (PAGE_BATCH_RAW - batch->raw_length < RECORD_BYTES)
+        submit(packer);
+}
+
+void
+packer_flush(Packer *packer)
+{
+    if (packer->n_submitted == 0 && filling(packer)->batch->raw_length > 0)
+        submit(packer);
+}
+
+/* ---- out ------------------------------------------------------------------------------------- */
+
+const PageBatch *
+packer_ready(const Packer *packer)
+{
+    const Work *work = &packer->works[packer->first];
+
+    return packer->n_submitted > 0 && crew_is_done(&work->job) ? work->batch : NULL;
+}
+
+static void
+count(PackerCounts *counts, const PageCounts *more)
+{
+    counts->zero += more->zero;
+    counts->same += more->same;
+    counts->recalled += more->recalled;
+    counts->delta += more->delta;
+    counts->compressed += more->compressed;
+    counts->raw += more->raw;
+}
+
+void
+packer_sent(Packer *packer)
+{
+    Work *work = &packer->works[packer->first];
+    PolicySample sample = policy_sample(work->way, &work->batch->counts, 0, work->pack_s);
+
+    g_assert(packer_ready(packer) == work->batch);
+    policy_packed(&packer->policy, &sample);
+    count(&packer->counts, &work->batch->counts);
+    packer->sent_bytes += work->batch->payload_length;
+    page_batch_clear(work->batch);
+    packer->first = (packer->first + 1) % packer->n_works;
+    packer->n_submitted--;
+}
+
+gboolean
+packer_is_empty(const Packer *packer)
+{
+    return packer->n_submitted == 0 && filling(packer)->batch->raw_length == 0;
+}
+
+/* ---- what was measured ----------------------------------------------------------------------- */
+
+void
+packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable)
+{
+    gint64 passed_us = packer->round_us > 0 ? now_us - packer->round_us : 0;
+    gint64 length_us;
+    PolicyInterval interval;
+
+    packer->round_us = now_us;
+    if (packer->interval_us == 0)
+        packer->interval_us = now_us;
+    if (blocked)
+        packer->blocked_us += passed_us;
+    else if (!readable && packer->n_submitted == 0)
+        packer->starved_us += passed_us;
+    length_us = now_us - packer->interval_us;
+    if (length_us < packer->interval_length_us)
+        return;
+    interval = (PolicyInterval){ .seconds = (double)length_us / G_USEC_PER_SEC,
+                                 .raw_bytes = packer->raw_bytes,
+                                 .sent_bytes = packer->sent_bytes,
+                                 .blocked = (double)packer->blocked_us / (double)length_us,
+                                 .starved = (double)packer->starved_us / (double)length_us };
+    if (interval.raw_bytes > 0)
+        policy_interval(&packer->policy, &interval);
+    packer->interval_us = now_us;
+    packer->interval_length_us = MIN(packer->interval_length_us * 2, INTERVAL_US);
+    packer->blocked_us = packer->starved_us = 0;
+    packer->raw_bytes = packer->sent_bytes = 0;
+}
+
+void
+packer_add_counts(const Packer *packer, PackerCounts *counts)
+{
+    const PackerCounts *own = &packer->counts;
+
+    counts->zero += own->zero;
+    counts->same += own->same;
+    counts->recalled += own->recalled;
+    counts->delta += own->delta;
+    counts->compressed += own->compressed;
+    counts->raw += own->raw;
+    counts->direct_bytes += own->direct_bytes;
+}
+
+const StreamParser *
+packer_stream(const Packer *packer)
+{
+    return &packer->parser;
+}
+
+const char *
+packer_way(const Packer *packer)
+{
+    return policy_name(packer->policy.way);
+}

@@ -38,7 +38,7 @@ typedef struct {
     int resumes;                 /* how often it went on after that */
     struct {
         gint64 zero, same, recalled, delta, compressed, raw;
-    } pages;                     /* source: of the stream, each in one of these */
+    } pages;                     /* source: page records of the stream, each in one of these; raw: also those that passed unpacked */
     gint64 direct_bytes;         /* source: of stream_bytes, those that passed unpacked, the link being faster than packing */
     gboolean finish_forwarded;   /* Finish call went to the destination's libvirt */
     gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */

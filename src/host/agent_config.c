@@ -11,6 +11,7 @@
 #include <gio/gio.h>
 
 #include "base/error.h"
+#include "flyway/worker.h"
 
 const ConfigKey agent_config_keys[] = {
     { "godwitd", "state_dir", CONFIG_STRING, "/var/lib/godwit", 0, 0,
@@ -42,8 +43,8 @@ const ConfigKey agent_config_keys[] = {
     { "flyway", "connections", CONFIG_INT, "1", 1, 8,
       "Connections that a migration away from here uses, at least one for each address of the "
       "destination." },
-    { "flyway", "threads", CONFIG_INT, "0", 0, 256,
-      "Threads that a migration's worker may keep busy on this host; 0: half of the cores." },
+    { "flyway", "threads", CONFIG_INT, "0", 0, FLYWAY_THREADS,
+      "Threads that pack the pages of a migration away from here; 0: half of the cores." },
     { "log", "level", CONFIG_STRING, "info", 0, 0, "warning, info or debug." },
     { NULL },
 };

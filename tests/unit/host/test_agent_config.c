@@ -107,6 +107,7 @@ test_refusals(void)
         { "flyway.connections=0", "connections" },
         { "flyway.connections=9", "connections" },
         { "flyway.threads=-1", "threads" },
+        { "flyway.threads=17", "threads" },
         { "log.level=loud", "level" },
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -242,6 +242,23 @@ test_page_done(void)
     assert_lines(page, lines);
 }
 
+/* What packing has saved is told if it has. */
+static void
+test_page_ratio(void)
+{
+    g_autoptr(Task) task = task_of(DONE);
+    MigrationPages *pages = task->migration->pages;
+    g_autofree char *page = NULL;
+
+    pages->zero = 1000000;
+    pages->compressed = 262144; /* 1 GiB */
+    pages->delta = 131072;
+    pages->raw = 0;
+    page = report_page(task, &plain);
+    g_assert_nonnull(strstr(page, "  Wire        512 MiB, 0.50 of the memory, "
+                                  "3.0 times less than the pages that aren't zero\n"));
+}
+
 /* Of the connection there is a line only if it was lost. */
 static void
 test_page_connection(void)
@@ -359,6 +376,7 @@ main(int argc, char **argv)
     g_test_add_func("/cli/progress/cut-off", test_line_cut_off);
     g_test_add_func("/cli/progress/several", test_line_of_all);
     g_test_add_func("/cli/progress/changes", test_changes);
+    g_test_add_func("/cli/report/ratio", test_page_ratio);
     g_test_add_func("/cli/report/done", test_page_done);
     g_test_add_func("/cli/report/failed", test_page_failed);
     g_test_add_func("/cli/report/running", test_page_running);

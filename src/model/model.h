@@ -210,7 +210,8 @@ typedef struct {
 MODEL_DECLARE(MigrationPass, migration_pass)
 
 typedef struct {
-    gint64 zero, same, recalled, delta, compressed, raw; /* pages */
+    gint64 zero, same, recalled, delta, compressed, raw; /* pages, each as often as QEMU sent it; raw: also those of a stream that
+                                                           * wasn't packed */
 } MigrationPages;
 MODEL_DECLARE(MigrationPages, migration_pages)
 

@@ -176,6 +176,7 @@ start_worker(Source *source, GError **error)
                             .ticket_expires_s = source->reservation->expires_s,
                             .resume_s = (int)config->flyway_resume_s,
                             .connections = n_connections(source),
+                            .threads = (int)config->flyway_threads,
                             .identity = config->identity };
 
     if (!motion_make_folder(source->motion, source->request->id, source->host->qemu_owner, error) ||
@@ -271,6 +272,26 @@ give_connection(Source *source)
          source->request->id, source->dialling, dialled, source);
 }
 
+/*
+ * The worker counts the pages that it finds in QEMU's stream, and so knows how each went. A stream
+ * that it doesn't understand to the end it passes as it is: then what QEMU counted is more, and the
+ * rest went raw. While memory flows QEMU is ahead by what lies in sockets and the worker's batches.
+ */
+static void
+count_pages(Source *source, const WorkerStatus *status)
+{
+    MigrationPages *pages = source->report->pages;
+    gint64 known = status->pages.zero + status->pages.same + status->pages.recalled +
+                   status->pages.delta + status->pages.compressed + status->pages.raw;
+
+    pages->zero = status->pages.zero;
+    pages->same = status->pages.same;
+    pages->recalled = status->pages.recalled;
+    pages->delta = status->pages.delta;
+    pages->compressed = status->pages.compressed;
+    pages->raw = status->pages.raw + MAX(source->job_pages - known, 0);
+}
+
 /* What the worker counts only grows; of the connections the most at once are told. */
 static void
 count(Source *source, const WorkerStatus *status)
@@ -282,6 +303,7 @@ count(Source *source, const WorkerStatus *status)
     report->resent_bytes = MAX(report->resent_bytes, status->resent_bytes);
     report->resumes = MAX(report->resumes, status->resumes);
     report->connections = MAX(report->connections, status->connections);
+    count_pages(source, status);
     g_mutex_unlock(&source->lock);
 }
 
@@ -384,8 +406,7 @@ set_progress(Source *source, const HvJob *job)
     g_mutex_lock(&source->lock);
     migration_progress_free(source->report->progress);
     source->report->progress = progress;
-    source->report->pages->raw = job->pages_normal;
-    source->report->pages->zero = job->pages_zero;
+    source->job_pages = job->pages_normal + job->pages_zero;
     g_mutex_unlock(&source->lock);
 }
 

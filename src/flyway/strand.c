@@ -10,10 +10,11 @@
  * A connection ends when its socket says so, when the source has heard nothing on it for
  * FLYWAY_STALL_US (TCP itself would try again ever more rarely, and come back long after the
  * network), or when a further one comes for its slot. What it carried unacknowledged is sent again
- * over another (line.c). Without any the session is CUT: nothing is read from local sockets, so
- * that libvirt and QEMU see only a pause. After the time to resume, counted from the last byte
- * heard, the session fails. It fails sooner where the other host's godwitd answers and has no
- * worker for us (AWAY_MAX times): that one is gone, not the network.
+ * over another (line.c). Without any the session is CUT: nothing is read from local sockets, but
+ * for what a packer's free batches hold, so that libvirt and QEMU see only a pause. After the time
+ * to resume, counted from the last byte heard, the session fails. It fails sooner where the other
+ * host's godwitd answers and has no worker for us (AWAY_MAX times): that one is gone, not the
+ * network.
  */
 #include "flyway/session.h"
 

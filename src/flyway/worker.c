@@ -190,6 +190,10 @@ apply_report(Worker *worker, const ControlReport *report)
     status->pages.compressed = report->pages_compressed;
     status->pages.raw = report->pages_raw;
     status->direct_bytes = report->direct_bytes;
+    status->recall.sets = (int)report->recall_sets;
+    status->recall.asked = report->recall_asked;
+    status->recall.found = report->recall_found;
+    status->recall.sealed = report->recall_sealed;
     status->finish_forwarded = report->finish_forwarded;
     status->proved = report->proved;
     status->proved_us = report->proved_us;

@@ -39,6 +39,11 @@ typedef struct {
     struct {
         gint64 zero, same, recalled, delta, compressed, raw;
     } pages;                     /* source: page records of the stream, each in one of these; raw: also those that passed unpacked */
+    struct {
+        int sets;                /* older ones that both hosts have */
+        gint64 asked, found;     /* source: pages looked for in them */
+        gint64 sealed;           /* pages of this session's own set, when it is complete: just before the end; 0: there is none */
+    } recall;
     gint64 direct_bytes;         /* source: of stream_bytes, those that passed unpacked, the link being faster than packing */
     gboolean finish_forwarded;   /* Finish call went to the destination's libvirt */
     gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */

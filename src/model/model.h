@@ -44,6 +44,18 @@ typedef struct {
 } HostVersions;
 MODEL_DECLARE(HostVersions, host_versions)
 
+typedef struct {
+    gboolean active;    /* migrations use it */
+    gboolean keyed;     /* the manager has given the cluster's key since the agent's start */
+    char *reason;       /* why migrations don't use it, for a person */
+    gint64 sets, bytes; /* what is kept */
+    gint64 max_bytes;
+    gint64 oldest_ms;   /* when the oldest set was made; 0 = none */
+    gint64 pages_asked, pages_found; /* since the folder was made: carried pages that were looked
+                                        up, and those of them that were sent as a number */
+} HostRecall;
+MODEL_DECLARE(HostRecall, host_recall)
+
 typedef enum {
     HOST_CONNECTING,   /* known, never yet heard since the manager's start */
     HOST_CONNECTED,    /* agent answers, libvirt answers */
@@ -68,6 +80,7 @@ typedef struct {
     gint64 uptime_s;
     GPtrArray *nics; /* HostNic */
     HostVersions *versions;
+    HostRecall *recall;  /* NULL = an agent that knows no recall */
     GStrv machine_types; /* of the host's default emulator */
     char *qemu_owner;    /* "uid:gid" that QEMU runs as (libvirt's DAC base label) */
     char *security_model; /* "apparmor", "selinux", "none" beside dac */
@@ -160,6 +173,8 @@ typedef struct {
     char *domain_type; /* "kvm" or "qemu" */
     char *cpu_mode, *cpu_model;
     char *title, *description;
+    char *recall_group; /* VMs that share remembered pages (docs/recall.md); NULL = it shares with
+                           none */
     GPtrArray *disks; /* VmDisk */
     GPtrArray *nics;  /* VmNic */
     GPtrArray *devices; /* VmDevice */

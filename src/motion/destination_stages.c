@@ -124,6 +124,7 @@ static gboolean
 start_worker(Destination *destination, GError **error)
 {
     const MotionConfig *config = &destination->motion->config;
+    g_autoptr(RecallLoan) loan = NULL;
     WorkerConfig worker = { .side = WORKER_DESTINATION,
                             .program = config->flyway_program,
                             .user = config->flyway_user,
@@ -139,6 +140,8 @@ start_worker(Destination *destination, GError **error)
                             .rpc_listener = -1,
                             .stream_listener = -1 };
 
+    loan = recollect_begin(config->recall, destination->request->id, destination->request->vm,
+                           destination->request->from->uuid);
     destination->worker =
         worker_start(&worker, destination->runner.context, on_worker, destination, error);
     return destination->worker != NULL;

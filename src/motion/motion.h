@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "flyway/recall_service.h"
 #include "hv/hv.h"
 #include "net/identity.h"
 
@@ -22,6 +23,7 @@ typedef struct {
 
 typedef struct {
     Hv *hv;                   /* not owned */
+    RecallService *recall;    /* not owned; NULL: migrations go without */
     const Identity *identity; /* not owned */
     const char *host_name;    /* of this host */
     const char *state_dir;    /* journals and reports: state_dir/migrations */

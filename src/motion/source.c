@@ -283,6 +283,8 @@ source_main(gpointer self)
     }
     g_clear_pointer(&source->peer, http_client_free); /* belongs to this thread */
     g_clear_pointer(&source->worker, worker_free);
+    recollect_end(source->motion->config.recall, source->request->id,
+                  ok || g_atomic_int_get(&source->moved), &source->recalled);
     keep_end(source);
     return NULL;
 }

@@ -3,6 +3,7 @@
 
 #include "motion/controller.h"
 #include "motion/motion_private.h"
+#include "motion/recollect.h"
 
 /** libvirt's blocking migrate call in a thread of its own, so that the runner goes on serving
  * events. */
@@ -31,6 +32,7 @@ struct Source {
     Reservation *reservation;
     HttpClient *peer;
     Worker *worker;
+    Recollection recalled; /* what the worker told of it before it ended */
     int rpc_listener, stream_listener;
     MigrateCall call;
     Controller controller;

@@ -164,6 +164,7 @@ start_worker(Source *source, GError **error)
 {
     const MotionConfig *config = &source->motion->config;
     fd_auto int rpc = -1, stream = -1;
+    g_autoptr(RecallLoan) loan = NULL;
     WorkerConfig worker = { .side = WORKER_SOURCE,
                             .program = config->flyway_program,
                             .user = config->flyway_user,
@@ -185,6 +186,8 @@ start_worker(Source *source, GError **error)
         return FALSE;
     worker.rpc_listener = rpc;
     worker.stream_listener = stream;
+    loan =
+        recollect_begin(config->recall, source->request->id, source->vm, source->request->to->uuid);
     source->worker = worker_start(&worker, source->runner.context, on_worker, source, error);
     return source->worker != NULL;
 }

@@ -82,11 +82,13 @@ drain(Trip *trip, Packer *packer, gboolean all)
 
     if (all)
         packer_flush(packer);
+    packer_run(packer);
     while ((batch = packer_ready(packer)) != NULL || (all && !packer_is_empty(packer))) {
         const char *why = NULL;
 
         if (batch == NULL) {
             packer_flush(packer);
+            packer_run(packer);
             g_thread_yield();
             continue;
         }
@@ -130,7 +132,7 @@ travel(Trip *trip, gint past, gint most)
 {
     Crew *crew = crew_new(2, packer_tools_new, packer_tools_free);
     PackerCounts total = { 0 }, before_end = { 0 };
-    Packer *packer = packer_new(crew, &total);
+    Packer *packer = packer_new(crew, NULL, &total);
     guint64 direct = 0;
     gint64 now_us = 1;
 

@@ -6,6 +6,7 @@ static const RecordType *const types[] = {
     &host_cpu_type,
     &host_nic_type,
     &host_versions_type,
+    &host_recall_type,
     &host_type,
     &network_type,
     &datastore_type,

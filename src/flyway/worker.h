@@ -39,7 +39,7 @@ typedef struct {
     int resumes;                 /* how often it went on after that */
     struct {
         gint64 zero, same, recalled, delta, compressed, raw;
-    } pages;                     /* source: of the stream, each in one of these */
+    } pages;                     /* source: page records of the stream, each in one of these; raw: also those that passed unpacked */
     struct {
         int sets;                /* older ones that both hosts have */
         gint64 asked, found;     /* source: pages looked for in them */

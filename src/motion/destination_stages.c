@@ -135,6 +135,7 @@ start_worker(Destination *destination, GError **error)
                             .peer_uuid = destination->request->from->uuid,
                             .ticket = destination->ticket,
                             .ticket_expires_s = RESERVATION_SECONDS,
+                            .resume_s = (int)config->flyway_resume_s,
                             .identity = config->identity,
                             .rpc_listener = -1,
                             .stream_listener = -1 };

@@ -490,9 +490,7 @@ add_pass(Source *source, gint64 number)
     pass->downtime_limit_ms = source->controller.limit_ms;
     g_mutex_lock(&source->lock);
     pass->start_s = seconds_since_start(source);
-    source->report->pages->raw =
-        job.pages_normal; /* newer than the last look at the progress may be */
-    source->report->pages->zero = job.pages_zero;
+    source->job_pages = job.pages_normal + job.pages_zero;
     if (source->report->passes->len >= MIGRATION_PASSES_MAX)
         g_ptr_array_remove_index(source->report->passes, 0);
     g_ptr_array_add(source->report->passes, pass);

@@ -38,6 +38,7 @@ struct Source {
     Controller controller;
     GSource *progress_timer;
     Incoming *incoming;       /* the destination's last word */
+    gint64 job_pages;         /* that QEMU has counted, when it was asked last */
     gint64 suspended_us;      /* CPUs stopped for the switch; 0 = not seen */
     gint64 resumed_us;        /* CPUs started there, in our clock; 0 = unknown */
     gint64 offset_us;         /* added to the destination's clock gives ours */

@@ -14,7 +14,8 @@
  * socket takes. The ring's untouched part costs no memory.
  *
  * A source's stream goes through a packer (packer.c), if the peer can unpack: bytes are read into
- * its batches, and its batches are what is sent. The destination unpacks into the ring.
+ * its batches, and its batches are what is sent. At the destination an unpacker (unpacker.c) brings
+ * them to the ring.
  *
  * Each direction ends by itself (a half close becomes EOF, and there a half close again); when both
  * have ended, or the socket is closed altogether, the lane is closed with exactly one CLOSE of each
@@ -97,8 +98,7 @@ lane_reset(Lane *lane)
     close_socket(lane);
     ring_clear(&lane->ring);
     packer_free(lane->packer);
-    page_batch_free(lane->unpacked);
-    page_codec_free(lane->unpacker);
+    unpacker_free(lane->unpacker);
     lane_init(lane, lane->number);
 }
 
@@ -134,6 +134,12 @@ lane_asked(Lane *lane, LaneKind kind, guint32 window, guint64 *carried, Fault *f
     begin(lane, kind, carried);
     lane->credit = window;
     return TRUE;
+}
+
+void
+lane_unpack_by(Lane *lane, Unpacker *unpacker)
+{
+    lane->unpacker = unpacker;
 }
 
 void
@@ -245,18 +251,13 @@ look(Lane *lane, RpcParser *parser, const guint8 *bytes, gsize length, Finish *f
     return TRUE;
 }
 
-/* Bytes from the peer into the ring. */
-static gboolean
-take_bytes(Lane *lane, const guint8 *bytes, gsize length, Fault *fault)
+/* Bytes that the peer may still have sent. */
+static gsize
+room_of(const Lane *lane)
 {
-    if (length > lane->ring.size - lane->ring.length - lane->credit_due) {
-        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent more than lane %u's window",
-                  lane->number);
-        return FALSE;
-    }
-    ring_put(&lane->ring, bytes, length);
-    *lane->carried += length;
-    return TRUE;
+    gsize unpacking = lane->unpacker != NULL ? unpacker_bytes(lane->unpacker) : 0;
+
+    return lane->ring.size - lane->ring.length - lane->credit_due - unpacking;
 }
 
 static gboolean
@@ -267,41 +268,34 @@ take_data(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
     if (lane->kind == LANE_RPC && !look(lane, is_source ? &lane->replies : &lane->calls,
                                         frame->data.bytes, frame->data.length, finish, fault))
         return FALSE;
-    return take_bytes(lane, frame->data.bytes, frame->data.length, fault);
-}
-
-/* Nothing is known here that a batch could refer to. */
-static int
-fetch_nothing(gpointer data, const PageReference *reference, guint8 out[PAGE_BYTES])
-{
-    return -ENOENT;
-}
-
-static void
-keep_nothing(gpointer data, const guint8 page[PAGE_BYTES], const guint8 *hash)
-{
-}
-
-static gboolean
-take_batch(Lane *lane, const Frame *frame, Fault *fault)
-{
-    static const PageFetch ops = { fetch_nothing, keep_nothing };
-    const char *why = NULL;
-
-    if (lane->unpacked == NULL) {
-        lane->unpacked = page_batch_new();
-        lane->unpacker = page_codec_new();
+    if (frame->data.length > room_of(lane)) {
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent more than lane %u's window",
+                  lane->number);
+        return FALSE;
     }
-    if (lane->kind != LANE_STREAM)
-        why = "it is on a lane that carries no stream";
-    else if (page_unpack(lane->unpacked, lane->unpacker, frame->data.bytes, frame->data.length,
-                         &why) == 0 &&
-             page_fill(lane->unpacked, &ops, NULL) < 0)
-        why = "it refers to a page that this host never had";
-    if (why == NULL)
-        return take_bytes(lane, lane->unpacked->raw, lane->unpacked->raw_length, fault);
-    fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a batch that can't be: %s", why);
-    return FALSE;
+    if (lane->unpacker != NULL && unpacker_bytes(lane->unpacker) > 0) {
+        unpacker_direct(lane->unpacker, frame->data.bytes, frame->data.length);
+        return TRUE;
+    }
+    ring_put(&lane->ring, frame->data.bytes, frame->data.length);
+    *lane->carried += frame->data.length;
+    return TRUE;
+}
+
+gboolean
+lane_unpack(Lane *lane, Fault *fault)
+{
+    const guint8 *bytes;
+    gsize length;
+
+    if (lane->unpacker == NULL || lane->fd < 0)
+        return TRUE;
+    while ((bytes = unpacker_ready(lane->unpacker, &length, fault)) != NULL) {
+        ring_put(&lane->ring, bytes, length);
+        *lane->carried += length;
+        unpacker_taken(lane->unpacker);
+    }
+    return !fault->set;
 }
 
 static gboolean
@@ -313,13 +307,26 @@ open_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
             return take_data(lane, frame, finish, fault);
         break;
     case FRAME_BATCH:
-        if (lane->in == FLOW_RUNS)
-            return take_batch(lane, frame, fault);
+        if (lane->in == FLOW_RUNS && lane->unpacker != NULL)
+            return unpacker_batch(lane->unpacker, frame->data.bytes, frame->data.length,
+                                  room_of(lane), fault);
+        break;
+    case FRAME_AGAIN:
+        if (lane->unpacker != NULL)
+            return unpacker_again(lane->unpacker, frame->data.batch, frame->data.bytes,
+                                  frame->data.length, fault);
+        break;
+    case FRAME_MISSING:
+        if (lane->packer != NULL &&
+            packer_missed(lane->packer, frame->missing.batch, frame->missing.set))
+            return TRUE;
         break;
     case FRAME_CREDIT:
         if (frame->credit > FRAME_WINDOW_MAX - lane->credit)
             break;
         lane->credit += frame->credit;
+        if (lane->packer != NULL)
+            packer_delivered(lane->packer, frame->credit);
         pace_taken(&lane->pace, frame->credit, clock_monotonic_us());
         return TRUE;
     case FRAME_EOF:
@@ -366,16 +373,23 @@ lane_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
         return asked_frame(lane, frame, finish, fault);
     case LANE_OPEN:
         return open_frame(lane, frame, finish, fault);
+    case LANE_DRAINING:
+        if (frame->type == FRAME_AGAIN) /* of what came before the CLOSE */
+            return open_frame(lane, frame, finish, fault);
+        break;
     case LANE_LEAVING:
     case LANE_CLOSED:
+        if (frame->type == FRAME_MISSING && lane->packer != NULL)
+            return open_frame(lane, frame, finish, fault);
         if (frame->type == FRAME_CLOSE || frame->type == FRAME_LANE_REFUSE)
             peer_closed(lane, finish);
         return TRUE; /* others were sent before our CLOSE was seen */
     default:
-        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent %s on lane %u, which is %s",
-                  frame_name(frame->type), lane->number, state_names[lane->state]);
-        return FALSE;
+        break;
     }
+    fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent %s on lane %u, which is %s",
+              frame_name(frame->type), lane->number, state_names[lane->state]);
+    return FALSE;
 }
 
 static void
@@ -412,9 +426,14 @@ lane_next_frame(Lane *lane, Frame *frame)
 {
     guint due = lane->due & -lane->due; /* the lowest bit */
 
+    frame->lane = lane->number;
+    if (lane->unpacker != NULL && (lane->state == LANE_OPEN || lane->state == LANE_DRAINING) &&
+        unpacker_misses(lane->unpacker, &frame->missing.batch, &frame->missing.set)) {
+        frame->type = FRAME_MISSING;
+        return TRUE;
+    }
     if (due == 0)
         return FALSE;
-    frame->lane = lane->number;
     fill_frame(lane, due, frame);
     lane->due &= ~due;
     if (due == DUE_CREDIT)
@@ -537,8 +556,9 @@ lane_pull(Lane *lane, Finish *finish)
         *lane->carried += (guint64)got;
         packer_filled(lane->packer, (gsize)got);
     }
-    if (lane->packer != NULL && !lane->readable)
+    if (!lane->readable)
         packer_flush(lane->packer);
+    packer_run(lane->packer);
 }
 
 const PageBatch *
@@ -548,6 +568,14 @@ lane_batch(const Lane *lane)
         lane->packer != NULL && lane->state == LANE_OPEN ? packer_ready(lane->packer) : NULL;
 
     return batch != NULL && sendable(lane) >= batch->raw_length ? batch : NULL;
+}
+
+const PageBatch *
+lane_again(const Lane *lane, guint32 *number)
+{
+    gboolean may = lane->state == LANE_OPEN || lane->state == LANE_CLOSED;
+
+    return lane->packer != NULL && may ? packer_again(lane->packer, number) : NULL;
 }
 
 gboolean
@@ -617,7 +645,8 @@ watch_finish(Lane *lane, Finish *finish, gint64 now_us)
 static void
 end_what_ended(Lane *lane, Finish *finish)
 {
-    gboolean empty = lane->ring.length == 0 && !finish_waits(finish, lane->number);
+    gboolean empty = lane->ring.length == 0 && !finish_waits(finish, lane->number) &&
+                     (lane->unpacker == NULL || unpacker_bytes(lane->unpacker) == 0);
 
     if (lane->state == LANE_OPEN && lane->out == FLOW_ENDING && packer_is_empty(lane->packer)) {
         lane->out = FLOW_ENDED;

@@ -8,6 +8,7 @@
 #include "flyway/protocol.h"
 #include "flyway/ring.h"
 #include "flyway/rpc.h"
+#include "flyway/unpacker.h"
 
 /**
  * One lane: a local socket at this end, frames at the other. See lane.c. A lane neither knows the
@@ -58,8 +59,7 @@ typedef struct {
     guint32 credit_due;  /* bytes taken since the last CREDIT */
     Ring ring;           /* from the peer, not yet taken by the socket */
     Packer *packer;      /* source's stream, where the peer can unpack; else NULL */
-    PageBatch *unpacked; /* destination's stream, from the first BATCH on; with unpacker */
-    PageCodec *unpacker;
+    Unpacker *unpacker;  /* destination's stream, where the peer may pack; else NULL */
     Pace pace;                /* to the peer */
     guint64 written;          /* bytes the socket took */
     gboolean readable;        /* poll, or the last read, says that more is there */
@@ -80,6 +80,8 @@ void lane_reset(Lane *lane);
 void lane_open(Lane *lane, LaneKind kind, int fd, Packer *packer, guint64 *carried);
 /** Destination: the peer's LANE_OPEN. FALSE with fault. */
 gboolean lane_asked(Lane *lane, LaneKind kind, guint32 window, guint64 *carried, Fault *fault);
+/** Takes it. Right after lane_asked(). */
+void lane_unpack_by(Lane *lane, Unpacker *unpacker);
 /** Destination, ASKED: godwitd's answer. Takes fd. */
 void lane_answer(Lane *lane, int fd);
 void lane_refuse(Lane *lane, const char *why);
@@ -90,6 +92,8 @@ gboolean lane_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault
 /** Fills in fd and events; FALSE where nothing is to be polled. may_read: the link has room. */
 gboolean lane_poll(const Lane *lane, const Finish *finish, gboolean may_read, struct pollfd *entry);
 void lane_polled(Lane *lane, short revents);
+/** Destination: brings what is unpacked to the ring. FALSE with fault. */
+gboolean lane_unpack(Lane *lane, Fault *fault);
 /** Gives the socket what it takes, ends what has ended, looks for Finish's reply being read. */
 void lane_deliver(Lane *lane, Finish *finish, gint64 now_us);
 /** May it have bytes for the peer, and credit to send them? */
@@ -103,6 +107,8 @@ void lane_pull(Lane *lane, Finish *finish);
 const PageBatch *lane_batch(const Lane *lane);
 /** It was sent. */
 void lane_batch_sent(Lane *lane, gint64 now_us);
+/** The payload of the next AGAIN, and which batch it is; NULL: none. */
+const PageBatch *lane_again(const Lane *lane, guint32 *number);
 /** A batch is ready, but may not be sent yet. */
 gboolean lane_is_held(const Lane *lane);
 /** The next due frame that may be sent now; FALSE: none. It counts as sent. */

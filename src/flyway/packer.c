@@ -18,8 +18,16 @@
  * nothing is in it any more; the parser still looks on, and every ASIDE_BYTES a batch is packed, so
  * that what is known stays true.
  *
+ * Where pages may be known to the destination (known.c), packing has two parts, since what is known
+ * depends on all batches before: the crew names the pages, the loop looks them up, batch for batch
+ * in order, then the crew packs.
+ *
+ * A batch that refers to pages stays here until the destination has delivered it, so that it can be
+ * sent again without references. The loop packs it then: only a damaged store makes it necessary.
+ *
  * Bounds: threads + EXTRA batches of 274 KiB and the spans, so with one thread 1.2 MiB, of which at
- * most 384 KiB are bytes that QEMU believes to be gone. Nothing is allocated after packer_new().
+ * most 384 KiB are bytes that QEMU believes to be gone; and batches that aren't delivered yet, at
+ * most the lane's window: 256, in practice what the path carries (pace.c).
  */
 #include "flyway/packer.h"
 
@@ -35,10 +43,26 @@
 
 typedef struct {
     CrewJob job; /* first */
+    Known *known;
     PageBatch *batch;
     PolicyWay way;
-    double pack_s;
+    gboolean looks_up;
+    double prepare_s, pack_s;
 } Work;
+
+/* A batch that was sent and may have to be sent again. */
+typedef struct {
+    PageBatch *batch;
+    guint32 number;
+    guint64 end; /* of all bytes up to its last */
+    gboolean again, packed;
+} Sent;
+
+/* A thread's. */
+typedef struct {
+    PageCodec *codec;
+    PageHasher *hasher; /* made when first needed */
+} Tools;
 
 struct Packer {
     /* read-only after start */
@@ -47,6 +71,9 @@ struct Packer {
     guint n_works;
     Work *works;
 
+    Known *known;
+
+    guint n_chosen;           /* of those submitted, from the first: looked up, or needn't be */
     guint first, n_submitted; /* at work or ready, from works[first] on; the next one is filled */
     StreamParser parser, before; /* the second: as it was before the batch that goes now */
     Policy policy;
@@ -59,27 +86,42 @@ struct Packer {
     gint64 blocked_us, starved_us;
     guint64 raw_bytes, sent_bytes;
 
+    /* sent, not delivered */
+    GQueue sent; /* Sent */
+    guint32 n_sent;
+    guint64 sent_end, delivered;
+    guint n_again; /* of sent, to be sent again */
+    PageCodec *codec; /* for those; made when first needed */
+
     StreamSpan spans[SPANS_MAX];
 };
 
 gpointer
 packer_tools_new(void)
 {
-    return page_codec_new();
+    Tools *tools = g_new0(Tools, 1);
+
+    tools->codec = page_codec_new();
+    return tools;
 }
 
 void
-packer_tools_free(gpointer tools)
+packer_tools_free(gpointer data)
 {
-    page_codec_free(tools);
+    Tools *tools = data;
+
+    page_codec_free(tools->codec);
+    hash_free(tools->hasher);
+    g_free(tools);
 }
 
 Packer *
-packer_new(Crew *crew, PackerCounts *total)
+packer_new(Crew *crew, Known *known, PackerCounts *total)
 {
     Packer *packer = g_new0(Packer, 1);
 
     packer->crew = crew;
+    packer->known = known;
     packer->total = total;
     packer->n_works = crew_threads(crew) + EXTRA;
     packer->works = g_new0(Work, packer->n_works);
@@ -89,6 +131,13 @@ packer_new(Crew *crew, PackerCounts *total)
     policy_init(&packer->policy, crew_threads(crew));
     packer->interval_length_us = FIRST_INTERVAL_US;
     return packer;
+}
+
+static void
+sent_free(Sent *sent)
+{
+    page_batch_free(sent->batch);
+    g_free(sent);
 }
 
 void
@@ -107,6 +156,8 @@ packer_free(Packer *packer)
     packer_add_counts(packer, packer->total);
     for (guint i = 0; i < packer->n_works; i++)
         page_batch_free(packer->works[i].batch);
+    g_queue_clear_full(&packer->sent, (GDestroyNotify)sent_free);
+    page_codec_free(packer->codec);
     g_free(packer->works);
     g_free(packer);
 }
@@ -119,16 +170,36 @@ filling(const Packer *packer)
     return &packer->works[(packer->first + packer->n_submitted) % packer->n_works];
 }
 
+static double
+seconds_since(gint64 begin_us)
+{
+    return (double)(clock_monotonic_us() - begin_us) / G_USEC_PER_SEC;
+}
+
 static void
-run(CrewJob *job, gpointer tools)
+prepare(CrewJob *job, gpointer data)
 {
     Work *work = (Work *)job;
+    Tools *tools = data;
     gint64 begin_us = clock_monotonic_us();
 
-    page_prepare(work->batch, NULL);
-    page_choose(work->batch, NULL, NULL);
-    page_pack(work->batch, tools, policy_level(work->way));
-    work->pack_s = (double)(clock_monotonic_us() - begin_us) / G_USEC_PER_SEC;
+    if (tools->hasher == NULL)
+        tools->hasher = known_hasher_new(work->known);
+    page_prepare(work->batch, tools->hasher);
+    work->prepare_s = seconds_since(begin_us);
+}
+
+static void
+pack(CrewJob *job, gpointer data)
+{
+    Work *work = (Work *)job;
+    Tools *tools = data;
+    gint64 begin_us = clock_monotonic_us();
+
+    if (!work->looks_up)
+        page_prepare(work->batch, NULL);
+    page_pack(work->batch, tools->codec, policy_level(work->way));
+    work->pack_s = seconds_since(begin_us);
 }
 
 /* Where the batch is to be cut: after its last record, if a part of a page follows; else 0. */
@@ -175,7 +246,10 @@ submit(Packer *packer)
     packer->aside = work->way == POLICY_PASS;
     packer->aside_left = ASIDE_BYTES;
     look(packer, work->batch, !packer->aside && packer->n_submitted + 1 < packer->n_works);
-    work->job.run = run;
+    work->known = packer->known;
+    work->looks_up = policy_hashes(work->way) && known_is_useful(packer->known);
+    work->prepare_s = 0;
+    work->job.run = work->looks_up ? prepare : pack;
     packer->n_submitted++;
     crew_submit(packer->crew, &work->job);
 }
@@ -192,6 +266,7 @@ packer_direct(Packer *packer, const guint8 *bytes, gsize length)
     stream_feed(&packer->parser, bytes, length, NULL, 0);
     packer->aside_left -= MIN(length, packer->aside_left);
     packer->counts.direct_bytes += length;
+    packer->sent_end += length;
     packer->raw_bytes += length;
     packer->sent_bytes += length;
 }
@@ -230,12 +305,29 @@ packer_flush(Packer *packer)
 
 /* ---- out ------------------------------------------------------------------------------------- */
 
+void
+packer_run(Packer *packer)
+{
+    for (; packer->n_chosen < packer->n_submitted; packer->n_chosen++) {
+        Work *work = &packer->works[(packer->first + packer->n_chosen) % packer->n_works];
+
+        if (!work->looks_up)
+            continue;
+        if (!crew_is_done(&work->job))
+            break;
+        page_choose(work->batch, &known_source, packer->known);
+        known_took(packer->known, work->batch, TRUE);
+        work->job.run = pack;
+        crew_submit(packer->crew, &work->job);
+    }
+}
+
 const PageBatch *
 packer_ready(const Packer *packer)
 {
     const Work *work = &packer->works[packer->first];
 
-    return packer->n_submitted > 0 && crew_is_done(&work->job) ? work->batch : NULL;
+    return packer->n_chosen > 0 && crew_is_done(&work->job) ? work->batch : NULL;
 }
 
 static void
@@ -249,19 +341,121 @@ count(PackerCounts *counts, const PageCounts *more)
     counts->raw += more->raw;
 }
 
+static gboolean
+has_references(const PageBatch *batch)
+{
+    for (guint i = 0; i < batch->n_pages; i++) {
+        if (batch->pages[i].op == PAGE_OP_REF)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* It stays; the work gets another one. */
+static void
+keep(Packer *packer, Work *work)
+{
+    Sent *sent = g_new0(Sent, 1);
+
+    *sent = (Sent){ .batch = work->batch, .number = packer->n_sent, .end = packer->sent_end };
+    g_queue_push_tail(&packer->sent, sent);
+    work->batch = page_batch_new();
+}
+
 void
 packer_sent(Packer *packer)
 {
     Work *work = &packer->works[packer->first];
-    PolicySample sample = policy_sample(work->way, &work->batch->counts, 0, work->pack_s);
+    PolicySample sample =
+        policy_sample(work->way, &work->batch->counts, work->prepare_s, work->pack_s);
 
     g_assert(packer_ready(packer) == work->batch);
     policy_packed(&packer->policy, &sample);
     count(&packer->counts, &work->batch->counts);
     packer->sent_bytes += work->batch->payload_length;
-    page_batch_clear(work->batch);
+    packer->sent_end += work->batch->raw_length;
+    if (has_references(work->batch))
+        keep(packer, work);
+    else
+        page_batch_clear(work->batch);
+    packer->n_sent++;
     packer->first = (packer->first + 1) % packer->n_works;
     packer->n_submitted--;
+    packer->n_chosen--;
+}
+
+/* ---- sent ------------------------------------------------------------------------------------ */
+
+void
+packer_delivered(Packer *packer, guint64 bytes)
+{
+    Sent *sent;
+
+    packer->delivered += bytes;
+    while ((sent = g_queue_peek_head(&packer->sent)) != NULL && sent->end <= packer->delivered) {
+        packer->n_again -= sent->again ? 1 : 0;
+        sent_free(g_queue_pop_head(&packer->sent));
+    }
+}
+
+static gboolean
+refers_to(const PageBatch *batch, guint32 set)
+{
+    for (guint i = 0; i < batch->n_pages; i++) {
+        if (batch->pages[i].op == PAGE_OP_REF && batch->pages[i].reference.set == set)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+gboolean
+packer_missed(Packer *packer, guint32 batch, guint32 set)
+{
+    gboolean given_up = known_missed(packer->known, set), found = FALSE;
+
+    for (GList *link = packer->sent.head; link != NULL; link = link->next) {
+        Sent *sent = link->data;
+
+        if (sent->number != batch && !(found && given_up && refers_to(sent->batch, set)))
+            continue;
+        packer->n_again += sent->again ? 0 : 1;
+        sent->again = TRUE;
+        found = TRUE;
+    }
+    return found;
+}
+
+const PageBatch *
+packer_again(Packer *packer, guint32 *number)
+{
+    for (GList *link = packer->sent.head; link != NULL && packer->n_again > 0; link = link->next) {
+        Sent *sent = link->data;
+
+        if (!sent->again)
+            continue;
+        if (packer->codec == NULL)
+            packer->codec = page_codec_new();
+        if (!sent->packed)
+            page_pack_plain(sent->batch, packer->codec, PAGE_LEVEL_ZSTD_FAST);
+        sent->packed = TRUE;
+        *number = sent->number;
+        return sent->batch;
+    }
+    return NULL;
+}
+
+void
+packer_sent_again(Packer *packer)
+{
+    for (GList *link = packer->sent.head; link != NULL; link = link->next) {
+        Sent *sent = link->data;
+
+        if (!sent->again)
+            continue;
+        sent->again = FALSE;
+        packer->n_again--;
+        return;
+    }
 }
 
 gboolean

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "flyway/crew.h"
-#include "flyway/page.h"
+#include "flyway/known.h"
 #include "flyway/policy.h"
 #include "flyway/stream.h"
 
@@ -18,9 +18,9 @@ typedef struct {
     guint64 direct_bytes;                                 /* that weren't packed */
 } PackerCounts;
 
-/** total (kept): where its counts are added when it is freed. The crew is kept, not owned; its
- * tools must be packer_tools_new's. */
-Packer *packer_new(Crew *crew, PackerCounts *total);
+/** total (kept): where its counts are added when it is freed. Crew and known (may be NULL) are kept,
+ * not owned; the crew's tools must be packer_tools_new's. */
+Packer *packer_new(Crew *crew, Known *known, PackerCounts *total);
 /** Waits for batches that the crew has. */
 void packer_free(Packer *packer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Packer, packer_free)
@@ -39,10 +39,20 @@ void packer_filled(Packer *packer, gsize length);
 /** The socket has no more at the moment: nothing waits for company. */
 void packer_flush(Packer *packer);
 
+/** Moves on what the crew has done. */
+void packer_run(Packer *packer);
 /** The next batch that is packed; NULL: none yet. */
 const PageBatch *packer_ready(const Packer *packer);
 /** It went out. */
 void packer_sent(Packer *packer);
+/** The destination has delivered so many bytes more. */
+void packer_delivered(Packer *packer, guint64 bytes);
+/** The destination misses a page of a set in that batch. FALSE: it has been delivered, or never
+ * sent. */
+gboolean packer_missed(Packer *packer, guint32 batch, guint32 set);
+/** The next batch to be sent again, without references, until packer_sent_again(); NULL: none. */
+const PageBatch *packer_again(Packer *packer, guint32 *number);
+void packer_sent_again(Packer *packer);
 /** Nothing is in it. */
 gboolean packer_is_empty(const Packer *packer);
 

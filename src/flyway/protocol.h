@@ -31,9 +31,15 @@
  * | DATA         | n    | yes    | both        | 1 to FRAME_DATA_MAX bytes of the lane            |
  * | BATCH        | n    | yes    | source      | 1 to FRAME_BATCH_MAX bytes: DATA as the page     |
  * |              |      |        |             | codec packs it (flyway/page.h)                   |
+ * | MISSING      | n    | yes    | destination | batch u32, set u32: a page of the set isn't here |
+ * | AGAIN        | n    | yes    | source      | batch u32; then that batch without references    |
  * | CREDIT       | n    | yes    | both        | u32: so many bytes more may be sent              |
  * | EOF          | n    | yes    | both        | none: no more DATA in this direction             |
  * | CLOSE        | n    | yes    | both        | none: the sender neither sends nor takes any more|
+ * | SETS         | 0    | yes    | source      | FrameSets, 20 + 52 n: what it has of older sets  |
+ * | SETS_REPLY   | 0    | yes    | destination | FrameSets of as many: what both may have         |
+ * | SETS_END     | 0    | yes    | destination | u32: pages of the session from that number on    |
+ * |              |      |        |             | can't be referred to                             |
  * | PROVED       | 0    | yes    | source      | u64 sender's monotonic clock, us                 |
  * | REFUSED      | 0    | yes    | source      | none                                             |
  * | PING         | 0    |        | both        | u64 sender's monotonic clock, us                 |
@@ -65,6 +71,13 @@
  * number is free again when both have been sent. DATA, CREDIT and EOF may still arrive after one's
  * own CLOSE: dropped.
  *
+ * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
+ * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
+ * (flyway/known.c), and, if the destination keeps the session's pages, to those. Batches of a lane
+ * count from 0. The destination that can't fill one says so with MISSING, once for each; nothing
+ * that came after it is delivered before AGAIN has brought it. The source can make it again until
+ * it has CREDIT for its bytes. It may send AGAIN unasked for a batch sent before.
+ *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
  * it paused. At most one of the two is sent, once, and only after a Finish call was carried.
@@ -81,7 +94,8 @@
 #define FLYWAY_MINOR 0 /* the lower of both is spoken */
 /** A bit each; those of both sides are used. */
 #define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0) /* BATCH, payload format 1 */
-#define FLYWAY_ABILITIES FLYWAY_ABILITY_PAGES
+#define FLYWAY_ABILITY_RECALL (G_GUINT64_CONSTANT(1) << 1) /* SETS; MISSING and AGAIN */
+#define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL)
 
 #define FLYWAY_LANES 16
 #define FLYWAY_LINKS 8
@@ -93,7 +107,7 @@
 /** With its header the largest DATA fills four TLS records. */
 #define FRAME_DATA_MAX (4 * 16384 - FRAME_HEADER_SIZE)
 #define FRAME_BATCH_MAX (128 * 1024 + 256)
-#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + FRAME_BATCH_MAX)
+#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + 4 + FRAME_BATCH_MAX)
 #define FRAME_TEXT_MAX 512
 #define FRAME_REFUSE_TEXT_MAX 256
 /** No window is larger, so that sums of credit can't overflow. */
@@ -113,8 +127,13 @@ typedef enum {
     FRAME_EOF = 21,
     FRAME_CLOSE = 22,
     FRAME_BATCH = 23,
+    FRAME_MISSING = 24,
+    FRAME_AGAIN = 25,
     FRAME_PROVED = 32,
     FRAME_REFUSED = 33,
+    FRAME_SETS = 40,
+    FRAME_SETS_REPLY = 41,
+    FRAME_SETS_END = 42,
     FRAME_PING = 48,
     FRAME_PONG = 49,
     FRAME_ACK = 50,
@@ -162,6 +181,23 @@ typedef struct {
 } FrameReply;
 #define FRAME_REPLY_SIZE 16
 
+/** A set of pages (docs/recall.md). */
+typedef struct {
+    guint8 id[16];     /* offset 0: the session's that made it */
+    guint32 pages;     /* 16: the reply's: the shorter of both; 0: none */
+    guint8 digest[32]; /* 20: recall_digest() of so many */
+} FrameSet;
+#define FRAME_SET_SIZE 52
+#define FRAME_SETS_MAX 8
+
+typedef struct {
+    gboolean keeps;   /* offset 0: u8, 0 or 1: the session's pages become a set here */
+    guint8 n;         /* 1: then a 0 u16 */
+    guint8 check[16]; /* 4: the session's id under the sender's key; 0: it has none */
+    FrameSet sets[FRAME_SETS_MAX]; /* 20; the reply's in the same order */
+} FrameSets;
+#define FRAME_SETS_SIZE 20
+
 /** One decoded frame. Which member of the union holds follows from the type. */
 typedef struct {
     FrameType type;
@@ -179,7 +215,13 @@ typedef struct {
         struct {
             const guint8 *bytes; /* in the decoded buffer */
             gsize length;
-        } data;         /* DATA, BATCH */
+            guint32 batch; /* AGAIN */
+        } data;            /* DATA, BATCH, AGAIN */
+        struct {
+            guint32 batch, set;
+        } missing;       /* MISSING */
+        FrameSets sets;  /* SETS, SETS_REPLY */
+        guint32 ordinal; /* SETS_END */
         guint32 credit; /* CREDIT */
         guint64 below;  /* ACK */
         struct {

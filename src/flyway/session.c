@@ -60,7 +60,7 @@ move(Session *session, SessionState to)
 void
 session_init(Session *session)
 {
-    *session = (Session){ .listeners = { -1, -1 } };
+    *session = (Session){ .listeners = { -1, -1 }, .sets_end = G_MAXUINT32 };
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_init(&session->lanes[i], (guint8)(i + 1));
     for (guint i = 0; i < SESSION_HELLOS; i++)
@@ -137,7 +137,24 @@ session_clear(Session *session)
         lane_reset(&session->lanes[i]);
     g_clear_pointer(&session->line, line_free);
     g_clear_pointer(&session->crew, crew_free);
+    g_clear_pointer(&session->known, known_free);
     g_clear_pointer(&session->keys, link_keys_free);
+}
+
+void
+session_set_known(Session *session, Known *known)
+{
+    known_free(session->known);
+    session->known = known;
+}
+
+int
+session_seal(Session *session)
+{
+    g_assert(session_is_final(session));
+    for (guint i = 0; i < FLYWAY_LANES; i++)
+        lane_reset(&session->lanes[i]);
+    return known_seal(session->known);
 }
 
 gboolean
@@ -432,6 +449,11 @@ take_hello(Session *session, Hello *hello, gint64 now_us)
         session->line = line_new();
     if (!hello->further)
         session->abilities = hello->abilities;
+    if (!hello->further && session->terms.side == FLYWAY_SOURCE &&
+        (session->abilities & FLYWAY_ABILITY_RECALL)) {
+        known_offer(session->known, &session->sets);
+        session->due |= SESSION_DUE_SETS;
+    }
     strand_attach(session, hello, now_us);
     end_hello(session, hello);
     if (session->state == SESSION_CUT)
@@ -476,6 +498,16 @@ run_hellos(Session *session, const struct pollfd *entries, gint64 now_us)
     }
 }
 
+/* Only the first stream lane may refer to pages: both sides see them in one order only there. */
+static Known *
+known_for_lane(Session *session)
+{
+    gboolean is_first = !session->known_used;
+
+    session->known_used = TRUE;
+    return is_first ? session->known : NULL;
+}
+
 /* NULL: the stream passes as it is. */
 static Packer *
 make_packer(Session *session)
@@ -484,10 +516,21 @@ make_packer(Session *session)
         return NULL;
     if (session->crew == NULL)
         session->crew = crew_new(session->threads, packer_tools_new, packer_tools_free);
+    if (session->crew != NULL)
+        return packer_new(session->crew, known_for_lane(session), &session->packed);
+    g_warning("No thread for packing can be had (%s): the stream is sent as it is",
+              g_strerror(errno));
+    return NULL;
+}
+
+Unpacker *
+session_unpacker(Session *session)
+{
+    if (!(session->abilities & FLYWAY_ABILITY_PAGES))
+        return NULL;
     if (session->crew == NULL)
-        g_warning("No thread for packing can be had (%s): the stream is sent as it is",
-                  g_strerror(errno));
-    return session->crew != NULL ? packer_new(session->crew, &session->packed) : NULL;
+        session->crew = crew_new(1, unpacker_tools_new, unpacker_tools_free);
+    return session->crew != NULL ? unpacker_new(session->crew, known_for_lane(session)) : NULL;
 }
 
 /* What is read is packed, also while no connection takes any. */
@@ -639,8 +682,10 @@ run_links(Session *session, const struct pollfd *entries, gint64 now_us)
     Fault fault = { 0 };
     gboolean good = receive_all(session, entries, now_us, &fault);
 
-    for (guint i = 0; i < FLYWAY_LANES; i++)
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        good = good && lane_unpack(&session->lanes[i], &fault);
         lane_deliver(&session->lanes[i], &session->finish, now_us);
+    }
     if (good)
         good = send_all(session, &fault);
     if (good)

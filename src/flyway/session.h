@@ -27,9 +27,11 @@ enum { SESSION_HELLOS = FLYWAY_LINKS, SESSION_SAMPLES = 8 };
 
 /** Numbered session frames to be sent, in this order. */
 enum {
-    SESSION_DUE_PROVED = 1 << 0,
-    SESSION_DUE_REFUSED = 1 << 1,
-    SESSION_DUE_BYE = 1 << 2,
+    SESSION_DUE_SETS = 1 << 0,
+    SESSION_DUE_SETS_END = 1 << 1,
+    SESSION_DUE_PROVED = 1 << 2,
+    SESSION_DUE_REFUSED = 1 << 3,
+    SESSION_DUE_BYE = 1 << 4,
 };
 
 /** Frames of one connection to be sent, in this order. */
@@ -67,7 +69,12 @@ typedef struct {
     guint n_links;                /* of them that live */
     Line *line;                   /* OPEN on */
     guint64 abilities;            /* of both sides, since OPEN */
-    Crew *crew;                   /* source: from the first stream lane on, which can be packed */
+    Crew *crew;                   /* from the first stream lane on, which is packed */
+    Known *known;                 /* NULL: without recall */
+    gboolean known_used;          /* by a stream lane: it is for one only */
+    FrameSets sets;               /* to be sent: offer, or answer to it */
+    gboolean sets_came;           /* the peer's */
+    guint32 sets_end;             /* destination: what was told, G_MAXUINT32: nothing */
     int crew_index;               /* in the round's pollfds */
     guint64 acked_below;          /* what our last ACK said; 0 = it may not have arrived */
     guint away;                   /* further connections turned away in a row */
@@ -114,6 +121,10 @@ typedef struct {
 void session_init(Session *session);
 void session_start(Session *session, const SessionConfig *config);
 void session_clear(Session *session);
+/** Takes it. Before the first connection. */
+void session_set_known(Session *session, Known *known);
+/** Final: completes the set of this session's pages; waits for the disk. 0, or -errno: none. */
+int session_seal(Session *session);
 
 /** What godwitd is asked for at present; returns how many (at most SESSION_WANTS_MAX). */
 enum { SESSION_WANTS_MAX = FLYWAY_LANES + FLYWAY_LINKS };
@@ -155,6 +166,9 @@ void strand_refused(Session *session, guint slot, const Fault *fault);
 gint64 strands_wake_us(const Session *session);
 /** Pings, gives up what is silent, asks for what is missing. */
 void strands_run_time(Session *session, gint64 now_us);
+
+/** For traffic.c: what a new stream lane needs; NULL: none. */
+Unpacker *session_unpacker(Session *session);
 
 /** For strand.c: OPEN becomes CUT. */
 void session_cut(Session *session);

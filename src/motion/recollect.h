@@ -15,6 +15,9 @@
  * A migration never fails by it. Runner's thread; service may be NULL.
  */
 
+/** So long a worker may write its set after the session. */
+#define RECOLLECT_SEAL_MS 60000
+
 /** What the worker told of recall before it ended. All zero: it told nothing, it was lost. */
 typedef struct {
     gboolean sealed;      /* the set is whole in its files */

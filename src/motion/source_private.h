@@ -61,6 +61,9 @@ extern const Stage source_stages[];
 extern const gsize source_n_stages;
 /** Sets why the data connection failed, in words that say what to do. FALSE where it didn't. */
 gboolean source_worker_failure(Source *source, GError **error);
+/** The end: the worker completes the set of the migration's pages (nobody waits for it but the next
+ * migration), then goes. */
+void source_seal(Source *source);
 #define SOURCE_STAGE_SWITCH 4 /* index: where a restarted godwitd goes on */
 
 /* ---- source_fate.c ---- */

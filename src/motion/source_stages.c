@@ -174,6 +174,7 @@ start_worker(Source *source, GError **error)
     worker.stream_listener = stream;
     loan =
         recollect_begin(config->recall, source->request->id, source->vm, source->request->to->uuid);
+    worker.recall = loan;
     source->worker = worker_start(&worker, source->runner.context, on_worker, source, error);
     return source->worker != NULL;
 }
@@ -194,6 +195,15 @@ worker_is_gone(gpointer self, GError **error)
 }
 
 static gboolean
+worker_is_over(gpointer self, GError **error)
+{
+    const Source *source = self;
+    WorkerState state = worker_status(source->worker)->state;
+
+    return source->worker_gone || state == WORKER_ENDED || state == WORKER_FAILED;
+}
+
+static gboolean
 dials_have_ended(gpointer self, GError **error)
 {
     return ((Source *)self)->n_dials == 0;
@@ -206,12 +216,27 @@ end_worker(Source *source)
     runner_wait(&source->runner, dials_have_ended, WORKER_END_MS, "the end of connecting", NULL);
     if (source->worker) {
         worker_end(source->worker);
-        if (!runner_wait(&source->runner, worker_is_gone, WORKER_END_MS, "the flyway worker's end",
-                         NULL))
+        if (!runner_wait(&source->runner, worker_is_over, WORKER_END_MS, "the session's end", NULL))
             worker_kill(source->worker);
-        g_clear_pointer(&source->worker, worker_free);
     }
     motion_remove_folder(source->motion, source->request->id);
+}
+
+void
+source_seal(Source *source)
+{
+    const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
+
+    if (!status)
+        return;
+    if (!g_atomic_int_get(&source->moved) ||
+        !runner_wait(&source->runner, worker_is_gone, RECOLLECT_SEAL_MS, "the set of its pages",
+                     NULL))
+        worker_kill(source->worker);
+    source->recalled = (Recollection){ .sealed = status->recall.sealed > 0,
+                                       .asked = (guint64)status->recall.asked,
+                                       .found = (guint64)status->recall.found };
+    g_clear_pointer(&source->worker, worker_free);
 }
 
 static void

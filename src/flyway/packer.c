@@ -84,6 +84,7 @@ struct Packer {
 
     /* the present interval */
     gint64 round_us, interval_us, interval_length_us;
+    PackerWait wait; /* since round_us */
     gint64 blocked_us, starved_us;
     guint64 raw_bytes, sent_bytes;
 
@@ -144,6 +145,7 @@ packer_new(Crew *crew, Known *known, PackerCounts *total)
     policy_init(&packer->policy, crew_threads(crew));
     packer->interval_length_us = FIRST_INTERVAL_US;
     packer->said = POLICY_WAYS;
+    packer->wait = PACKER_BY_NOTHING;
     return packer;
 }
 
@@ -526,20 +528,31 @@ packer_is_empty(const Packer *packer)
 
 /* ---- what was measured ----------------------------------------------------------------------- */
 
+static void
+begin_interval(Packer *packer, gint64 now_us)
+{
+    packer->interval_us = now_us;
+    packer->blocked_us = packer->starved_us = 0;
+    packer->raw_bytes = packer->sent_bytes = 0;
+}
+
 void
-packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable)
+packer_round(Packer *packer, gint64 now_us, PackerWait wait)
 {
     gint64 passed_us = packer->round_us > 0 ? now_us - packer->round_us : 0;
     gint64 length_us;
     PolicyInterval interval;
 
     packer->round_us = now_us;
-    if (packer->interval_us == 0)
-        packer->interval_us = now_us;
-    if (blocked)
+    if (packer->interval_us == 0 || wait == PACKER_BY_CUT) {
+        begin_interval(packer, now_us);
+        return;
+    }
+    if (packer->wait == PACKER_BY_LINK)
         packer->blocked_us += passed_us;
-    else if (!readable && packer->n_submitted == 0)
+    else if (packer->wait == PACKER_BY_DESTINATION || packer->wait == PACKER_BY_SOURCE)
         packer->starved_us += passed_us;
+    packer->wait = wait == PACKER_BY_SOURCE && packer->n_submitted > 0 ? PACKER_BY_NOTHING : wait;
     length_us = now_us - packer->interval_us;
     if (length_us < packer->interval_length_us)
         return;
@@ -550,10 +563,8 @@ packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable)
                                  .starved = (double)packer->starved_us / (double)length_us };
     if (interval.raw_bytes > 0)
         policy_interval(&packer->policy, &interval);
-    packer->interval_us = now_us;
     packer->interval_length_us = MIN(packer->interval_length_us * 2, INTERVAL_US);
-    packer->blocked_us = packer->starved_us = 0;
-    packer->raw_bytes = packer->sent_bytes = 0;
+    begin_interval(packer, now_us);
 }
 
 void

@@ -1,0 +1,780 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two sessions in one process, without godwitd: the test gives them connections and sockets, runs
+ * their rounds, and turns the clock (the linker puts __wrap_clock_monotonic_us in its place). Or
+ * one session, and a peer that breaks the protocol.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/fd.h"
+#include "flyway/session.h"
+#include "rig.h"
+#include "rpc_message.h"
+
+#define SECOND G_USEC_PER_SEC
+#define PEERS 8
+
+static gint64 skew_us;
+
+gint64 __real_clock_monotonic_us(void);
+gint64 __wrap_clock_monotonic_us(void);
+
+gint64
+__wrap_clock_monotonic_us(void)
+{
+    return __real_clock_monotonic_us() + skew_us;
+}
+
+/* ---- two sessions ---------------------------------------------------------------------------- */
+
+typedef struct {
+    Rig *rig;             /* identities and listeners */
+    Session *sessions[2]; /* by FlywaySide; NULL: the test plays it */
+    int give;             /* a connection for the source, whose other end is the test's; -1 */
+    gboolean hold;        /* no connections at present */
+    gboolean refuse;      /* no sockets at the destination */
+    gint64 wait_us;       /* at most so long for the sessions' descriptors */
+    guint refused;        /* connections that were */
+    int cuts[FLYWAY_LINKS];
+    guint n_connections;
+    int peers[2][PEERS]; /* the destination's libvirt and QEMU, in order */
+    guint n_peers[2];
+} Duo;
+
+static HelloTerms
+terms_of(const Rig *rig, FlywaySide side)
+{
+    HelloTerms terms = { .side = side,
+                         .ticket = "ticket",
+                         .expires_us = clock_monotonic_us() + 60 * SECOND };
+
+    g_assert_true(flyway_uuid_parse(rig->id, terms.id));
+    g_assert_true(flyway_uuid_parse(rig->vm, terms.vm));
+    g_assert_true(flyway_uuid_parse(rig->hosts[side], terms.self));
+    g_assert_true(flyway_uuid_parse(rig->hosts[!side], terms.peer));
+    return terms;
+}
+
+static Session *
+make_session(const Rig *rig, FlywaySide side, guint connections)
+{
+    gboolean is_source = side == FLYWAY_SOURCE;
+    SessionConfig config = { .terms = terms_of(rig, side),
+                             .identity = rig->identities[side],
+                             .rpc_listener = is_source ? dup(rig->listeners[RIG_RPC]) : -1,
+                             .stream_listener = is_source ? dup(rig->listeners[RIG_STREAM]) : -1,
+                             .resume_us = 20 * SECOND,
+                             .connections = connections,
+                             .threads = 1 };
+    Session *session = g_new0(Session, 1);
+
+    session_init(session);
+    session_start(session, &config);
+    g_assert_cmpint(session->state, ==, SESSION_READY);
+    return session;
+}
+
+/* connections 0: only the destination; its source is the test. */
+static void
+duo_up(Duo *duo, guint connections)
+{
+    *duo = (Duo){ .rig = rig_new(), .give = -1, .wait_us = 20000 };
+    for (guint i = 0; i < FLYWAY_LINKS; i++)
+        duo->cuts[i] = -1;
+    if (connections > 0)
+        duo->sessions[FLYWAY_SOURCE] = make_session(duo->rig, FLYWAY_SOURCE, connections);
+    duo->sessions[FLYWAY_DESTINATION] = make_session(duo->rig, FLYWAY_DESTINATION, 0);
+}
+
+static void
+drop_session(Duo *duo, FlywaySide side)
+{
+    if (duo->sessions[side] == NULL)
+        return;
+    session_clear(duo->sessions[side]);
+    g_clear_pointer(&duo->sessions[side], g_free);
+}
+
+static void
+duo_down(Duo *duo)
+{
+    drop_session(duo, 0);
+    drop_session(duo, 1);
+    for (guint i = 0; i < FLYWAY_LINKS; i++)
+        fd_close_p(&duo->cuts[i]);
+    for (guint which = 0; which < 2; which++) {
+        for (guint i = 0; i < duo->n_peers[which]; i++)
+            fd_close_p(&duo->peers[which][i]);
+    }
+    rig_free(duo->rig);
+}
+
+static void
+give_connection(Duo *duo, guint32 want)
+{
+    int *cut = &duo->cuts[duo->n_connections++ % FLYWAY_LINKS];
+    int fds[2];
+
+    rig_tcp_pair(fds);
+    fd_close_p(cut);
+    *cut = dup(fds[0]);
+    session_give_connection(duo->sessions[0], want, fds[0]);
+    session_give_connection(duo->sessions[1], 0, fds[1]);
+}
+
+static void
+give_lane(Duo *duo, const SessionWant *want)
+{
+    guint which = want->what == WANT_RPC ? RIG_RPC : RIG_STREAM;
+    int fds[2];
+
+    g_assert_cmpuint(duo->n_peers[which], <, PEERS);
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), ==, 0);
+    duo->peers[which][duo->n_peers[which]++] = fds[0];
+    session_give_lane(duo->sessions[1], want->number, fds[1]);
+}
+
+/* What godwitd would do. */
+static void
+answer(Duo *duo, FlywaySide side)
+{
+    SessionWant wants[SESSION_WANTS_MAX];
+    gsize n = session_wants(duo->sessions[side], wants);
+
+    for (gsize i = 0; i < n; i++) {
+        if (wants[i].what != WANT_CONNECTION && duo->refuse) {
+            session_refuse_lane(duo->sessions[side], wants[i].number, "not today");
+        } else if (wants[i].what != WANT_CONNECTION) {
+            give_lane(duo, &wants[i]);
+        } else if (duo->give >= 0) {
+            session_give_connection(duo->sessions[side], wants[i].number, duo->give);
+            duo->give = -1;
+        } else if (duo->hold || duo->sessions[1] == NULL) {
+            session_no_connection(duo->sessions[side], wants[i].number);
+            duo->refused++;
+        } else {
+            give_connection(duo, wants[i].number);
+        }
+    }
+}
+
+static void
+round_of(Duo *duo)
+{
+    struct pollfd entries[2 * SESSION_POLL_MAX];
+    gsize n[3] = { 0 };
+    gint64 now_us = clock_monotonic_us(), wake_us = now_us + duo->wait_us;
+
+    for (int i = 0; i < 2; i++) {
+        n[i + 1] = n[i];
+        if (duo->sessions[i] == NULL)
+            continue;
+        n[i + 1] += session_poll(duo->sessions[i], entries + n[i], SESSION_POLL_MAX);
+        wake_us = MIN(wake_us, session_wake_us(duo->sessions[i], now_us));
+    }
+    poll(entries, n[2], (int)(MAX(wake_us - now_us, 0) / 1000));
+    for (int i = 0; i < 2; i++) { /* what is given is first looked at by the next session_run */
+        if (duo->sessions[i] != NULL)
+            answer(duo, i);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (duo->sessions[i] != NULL)
+            session_run(duo->sessions[i], entries + n[i]);
+    }
+}
+
+#define UNTIL(duo, condition)                                                                      \
+    do {                                                                                           \
+        gint64 until_us = g_get_monotonic_time() + 40 * SECOND;                                    \
+        while (!(condition)) {                                                                     \
+            if (g_get_monotonic_time() > until_us)                                                 \
+                g_error("%s:%d: waited in vain for: %s", __FILE__, __LINE__, #condition);          \
+            round_of(duo);                                                                         \
+        }                                                                                          \
+    } while (0)
+
+static void
+duo_open(Duo *duo, guint connections)
+{
+    duo_up(duo, connections);
+    UNTIL(duo,
+          duo->sessions[0]->n_links == connections && duo->sessions[1]->n_links == connections);
+    g_assert_cmpint(duo->sessions[0]->state, ==, SESSION_OPEN);
+    g_assert_cmpint(duo->sessions[1]->state, ==, SESSION_OPEN);
+}
+
+static int
+open_lane(Duo *duo, guint which)
+{
+    guint before = duo->n_peers[which];
+    int fd = rig_connect(duo->rig, which);
+
+    g_assert_cmpint(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
+    UNTIL(duo, duo->n_peers[which] > before);
+    return fd;
+}
+
+static void
+cut_all(Duo *duo)
+{
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (duo->cuts[i] >= 0)
+            shutdown(duo->cuts[i], SHUT_RDWR);
+        fd_close_p(&duo->cuts[i]);
+    }
+}
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    int from, to;
+    gsize sent, taken, total;
+} Flow;
+
+static guint8
+byte_at(gsize at)
+{
+    return (guint8)(at >> 3 ^ at >> 11 ^ at >> 17);
+}
+
+static void
+push(Flow *flow)
+{
+    guint8 bytes[8192];
+    gsize n = MIN(sizeof bytes, flow->total - flow->sent);
+    ssize_t done;
+
+    for (gsize i = 0; i < n; i++)
+        bytes[i] = byte_at(flow->sent + i);
+    done = n > 0 ? write(flow->from, bytes, n) : 0;
+    flow->sent += done > 0 ? (gsize)done : 0;
+}
+
+static void
+pull(Flow *flow)
+{
+    guint8 bytes[16384];
+    ssize_t n = read(flow->to, bytes, sizeof bytes);
+
+    for (ssize_t i = 0; i < n; i++)
+        g_assert_cmpuint(bytes[i], ==, byte_at(flow->taken + (gsize)i));
+    flow->taken += n > 0 ? (gsize)n : 0;
+}
+
+/* Both ways over two lanes; cuts: of 1000 rounds so many lose every connection. */
+static void
+carry(Duo *duo, gsize total, int cuts)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+    int a = open_lane(duo, RIG_STREAM), b = open_lane(duo, RIG_STREAM);
+    guint n = duo->n_peers[RIG_STREAM];
+    Flow flows[] = { { a, duo->peers[RIG_STREAM][n - 2], 0, 0, total },
+                     { duo->peers[RIG_STREAM][n - 2], a, 0, 0, total / 4 },
+                     { b, duo->peers[RIG_STREAM][n - 1], 0, 0, total } };
+    gboolean over = FALSE;
+
+    duo->wait_us = 1000; /* the flows' ends aren't polled */
+    while (!over) {
+        over = TRUE;
+        for (gsize i = 0; i < G_N_ELEMENTS(flows); i++) {
+            push(&flows[i]);
+            pull(&flows[i]);
+            over &= flows[i].taken == flows[i].total;
+        }
+        if (g_rand_int_range(rand, 0, 1000) < cuts)
+            cut_all(duo);
+        round_of(duo);
+        g_assert_true(session_is_open(duo->sessions[0]));
+    }
+    duo->wait_us = 20000;
+    close(a);
+    close(b);
+    UNTIL(duo, duo->sessions[0]->lanes[0].state == LANE_FREE &&
+                   duo->sessions[1]->lanes[0].state == LANE_FREE);
+}
+
+static void
+test_carries(void)
+{
+    PackerCounts counts;
+    gint64 offset_us, uncertainty_us;
+    Duo duo;
+
+    duo_open(&duo, 3);
+    carry(&duo, 4 << 20, 0);
+    g_assert_cmpuint(duo.n_connections, ==, 3);
+    g_assert_cmpuint(duo.sessions[0]->cuts, ==, 0);
+    session_packed(duo.sessions[0], &counts);
+    g_assert_cmpuint(session_wire_bytes(duo.sessions[0]), >, 1000);
+    skew_us += FLYWAY_PING_US;
+    UNTIL(&duo, session_clock(duo.sessions[0], &offset_us, &uncertainty_us));
+    g_assert_cmpint(ABS(offset_us), <=, uncertainty_us);
+    duo_down(&duo);
+}
+
+static void
+test_cuts(void)
+{
+    for (guint connections = 1; connections <= 3; connections += 2) {
+        Duo duo;
+
+        duo_open(&duo, connections);
+        carry(&duo, 3 << 20, 30);
+        g_assert_cmpuint(duo.sessions[0]->cuts, >, 0);
+        g_assert_cmpuint(duo.sessions[1]->cuts, >, 0);
+        g_assert_cmpuint(duo.sessions[0]->n_links, <=, connections);
+        g_assert_cmpuint(session_wire_bytes(duo.sessions[0]), >, 0);
+        duo_down(&duo);
+    }
+}
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+/* Quiet, but not dead. */
+static void
+test_idle(void)
+{
+    Duo duo;
+
+    duo_open(&duo, 2);
+    for (guint i = 0; i < 60; i++) {
+        guint before = duo.sessions[0]->n_samples;
+
+        skew_us += FLYWAY_PING_US;
+        UNTIL(&duo, duo.sessions[0]->n_samples >= before + 2);
+    }
+    g_assert_cmpuint(duo.n_connections, ==, 2);
+    duo_down(&duo);
+}
+
+/* Of what says nothing the source makes another. */
+static void
+test_stalled(void)
+{
+    Session *silent;
+    Duo duo;
+
+    duo_open(&duo, 2);
+    silent = g_steal_pointer(&duo.sessions[1]); /* has no rounds */
+    duo.hold = TRUE;
+    skew_us += FLYWAY_STALL_US + 1;
+    UNTIL(&duo, duo.sessions[0]->state == SESSION_CUT);
+    g_assert_nonnull(strstr(duo.sessions[0]->lost.text, "nothing was heard"));
+    UNTIL(&duo, duo.refused == 2);
+    skew_us += 300 * 1000; /* asked for again */
+    UNTIL(&duo, duo.refused == 4);
+    duo.sessions[1] = silent;
+    duo.hold = FALSE;
+    skew_us += 300 * 1000;
+    UNTIL(&duo, duo.sessions[0]->n_links == 2 && duo.sessions[0]->state == SESSION_OPEN);
+    carry(&duo, 1 << 18, 0);
+    g_assert_cmpuint(duo.sessions[0]->cuts, ==, 1);
+    duo_down(&duo);
+}
+
+static void
+assert_failed(Duo *duo, FlywaySide side, GodwitError code, const char *part)
+{
+    UNTIL(duo, duo->sessions[side]->state == SESSION_FAILED);
+    g_assert_cmpint(duo->sessions[side]->fault.code, ==, code);
+    if (strstr(duo->sessions[side]->fault.text, part) == NULL)
+        g_error("\"%s\" isn't in: %s", part, duo->sessions[side]->fault.text);
+}
+
+/* Not made anew within the time to resume. */
+static void
+test_lost(void)
+{
+    Duo duo;
+
+    duo_open(&duo, 1);
+    duo.hold = TRUE;
+    cut_all(&duo);
+    UNTIL(&duo, duo.sessions[0]->state == SESSION_CUT && duo.sessions[1]->state == SESSION_CUT);
+    skew_us += 19 * SECOND;
+    for (guint i = 0; i < 5; i++)
+        round_of(&duo);
+    g_assert_cmpint(duo.sessions[0]->state, ==, SESSION_CUT);
+    skew_us += 2 * SECOND;
+    assert_failed(&duo, 0, GODWIT_ERROR_UNREACHABLE, "couldn't be made anew");
+    assert_failed(&duo, 1, GODWIT_ERROR_UNREACHABLE, "couldn't be made anew");
+    duo_down(&duo);
+}
+
+/* Both sides' connections are there, but nothing comes for the time to resume. */
+static void
+test_silence(void)
+{
+    Duo duo;
+
+    duo_open(&duo, 1);
+    drop_session(&duo, 0); /* its end stays open by the duplicate */
+    duo.sessions[1]->strands[0].pinged_us += 100 * SECOND;
+    UNTIL(&duo, duo.sessions[1]->state == SESSION_CUT || duo.sessions[1]->n_links == 1);
+    skew_us += 21 * SECOND;
+    UNTIL(&duo, duo.sessions[1]->state == SESSION_FAILED);
+    duo_down(&duo);
+}
+
+/* The other host's godwitd answers, but has no worker: no use to wait. */
+static void
+test_away(void)
+{
+    guint before;
+    Duo duo;
+
+    duo_open(&duo, 1);
+    drop_session(&duo, 1);
+    duo.sessions[1] = make_session(duo.rig, FLYWAY_DESTINATION, 0); /* knows no session */
+    before = duo.n_connections;
+    cut_all(&duo);
+    while (duo.sessions[0]->state != SESSION_FAILED) {
+        g_assert_cmpuint(duo.n_connections, <, before + 10);
+        skew_us += 300 * 1000;
+        UNTIL(&duo, duo.sessions[0]->n_hellos > 0);
+        for (guint i = 0; i < 20; i++)
+            round_of(&duo);
+    }
+    assert_failed(&duo, 0, GODWIT_ERROR_FORBIDDEN, "has no worker for this migration");
+    duo_down(&duo);
+}
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+static void
+test_leave(void)
+{
+    for (int side = 0; side < 2; side++) {
+        int fd;
+        Duo duo;
+
+        duo_open(&duo, 2);
+        fd = open_lane(&duo, RIG_STREAM);
+        session_leave(duo.sessions[side]);
+        UNTIL(&duo,
+              duo.sessions[0]->state == SESSION_ENDED && duo.sessions[1]->state == SESSION_ENDED);
+        close(fd);
+        duo_down(&duo);
+    }
+}
+
+static void
+test_refused_lane(void)
+{
+    Duo duo;
+    int fd;
+    struct pollfd entry = { .events = POLLIN };
+
+    duo_open(&duo, 1);
+    duo.refuse = TRUE;
+    fd = entry.fd = rig_connect(duo.rig, RIG_RPC);
+    UNTIL(&duo, poll(&entry, 1, 0) == 1);
+    rig_read_end(fd);
+    close(fd);
+    duo_down(&duo);
+}
+
+/* Failing here is told there. */
+static void
+test_abort(void)
+{
+    for (int side = 0; side < 2; side++) {
+        Fault fault = { 0 };
+        Duo duo;
+
+        duo_open(&duo, 2);
+        fault_set(&fault, GODWIT_ERROR_INTERNAL, "the roof came down");
+        session_fail(duo.sessions[side], &fault);
+        assert_failed(&duo, !side, GODWIT_ERROR_PROTOCOL, "gave up: the roof came down");
+        duo_down(&duo);
+    }
+}
+
+static void
+write_message(int fd, const RpcMessage *message)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+
+    rpc_append(bytes, message);
+    rig_write(fd, bytes->data, bytes->len);
+}
+
+static void
+read_message(Duo *duo, int fd, gsize body)
+{
+    g_autofree guint8 *bytes = g_malloc(28 + body);
+    gsize got = 0;
+
+    while (got < 28 + body) {
+        ssize_t n = read(fd, bytes + got, 28 + body - got);
+
+        got += n > 0 ? (gsize)n : 0;
+        round_of(duo);
+    }
+}
+
+/* Finish is called and answered: PROVED, or REFUSED, comes to the destination. */
+static void
+finish_with(guint status, FinishState expected)
+{
+    int a, b;
+    Duo duo;
+
+    duo_open(&duo, 2);
+    a = open_lane(&duo, RIG_RPC);
+    b = duo.peers[RIG_RPC][0];
+    write_message(a, &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_CALL, 5, RPC_OK, 100 });
+    read_message(&duo, b, 100);
+    write_message(b, &(RpcMessage){ RPC_REMOTE, RPC_FINISH3_PARAMS, RPC_REPLY, 5, status, 50 });
+    read_message(&duo, a, 50);
+    close(a);
+    UNTIL(&duo, duo.sessions[1]->finish.state == expected);
+    g_assert_cmpint(duo.sessions[0]->finish.state, ==, expected);
+    duo_down(&duo);
+}
+
+static void
+test_finish(void)
+{
+    finish_with(RPC_OK, FINISH_PROVED);
+    finish_with(RPC_ERROR, FINISH_REFUSED);
+}
+
+/* ---- a peer that breaks the protocol --------------------------------------------------------- */
+
+typedef struct {
+    Duo duo;
+    FlywaySide side; /* of the session */
+    LinkKeys *keys;
+    Link *link;
+} Foe;
+
+/* The other side of a session, up to the accepted hello. */
+static void
+foe_up(Foe *foe, FlywaySide side)
+{
+    Hello hello = { 0 };
+    HelloTerms terms;
+    int fds[2];
+
+    *foe = (Foe){ .side = side };
+    duo_up(&foe->duo, 1);
+    drop_session(&foe->duo, !side);
+    terms = terms_of(foe->duo.rig, !side);
+    foe->keys = link_keys_new(foe->duo.rig->identities[!side], NULL);
+    rig_tcp_pair(fds);
+    if (side == FLYWAY_DESTINATION)
+        session_give_connection(foe->duo.sessions[side], 0, fds[0]);
+    else
+        foe->duo.give = fds[0];
+    hello_begin(&hello, &terms, foe->keys, fds[1], clock_monotonic_us());
+    while (hello.state != HELLO_ACCEPTED) {
+        g_assert_cmpint(hello.state, !=, HELLO_FAILED);
+        hello_run(&hello, &terms, clock_monotonic_us());
+        round_of(&foe->duo);
+    }
+    foe->link = hello_take(&hello);
+    while (link_flush(foe->link) != 0)
+        round_of(&foe->duo);
+    UNTIL(&foe->duo, foe->duo.sessions[side]->state == SESSION_OPEN);
+}
+
+static void
+foe_down(Foe *foe)
+{
+    link_free(foe->link);
+    link_keys_free(foe->keys);
+    duo_down(&foe->duo);
+}
+
+static void
+say(Foe *foe, const Frame *frame)
+{
+    gsize room;
+    guint8 *out;
+
+    while (link_flush(foe->link) == -EAGAIN)
+        round_of(&foe->duo);
+    out = link_tx_room(foe->link, &room);
+    link_tx_add(foe->link, frame_encode(frame, out, room));
+    link_flush(foe->link);
+}
+
+/* What the session says until a frame of that type. */
+static Frame
+await_frame(Foe *foe, FrameType type)
+{
+    Frame frame = { 0 };
+
+    while (frame.type != type) {
+        const char *why;
+        gsize length, used;
+        const guint8 *bytes = link_rx(foe->link, &length);
+
+        if (frame_decode(bytes, length, &frame, &used, &why) == 0) {
+            link_rx_drop(foe->link, used);
+            continue;
+        }
+        round_of(&foe->duo);
+        g_assert_cmpint(link_receive(foe->link), !=, -EPIPE);
+    }
+    return frame;
+}
+
+static guint8 bytes_of_batch[FRAME_BATCH_MAX];
+
+static const struct {
+    FlywaySide side;
+    Frame frame;
+    const char *part;
+} foul[] = {
+    { FLYWAY_DESTINATION, { .type = FRAME_HELLO }, "second HELLO" },
+    { FLYWAY_SOURCE, { .type = FRAME_HELLO_REPLY }, "second HELLO_REPLY" },
+    { FLYWAY_DESTINATION, { .type = FRAME_ACK, .below = 50 }, "acknowledged what was never sent" },
+    { FLYWAY_DESTINATION,
+      { .type = FRAME_LANE_ACCEPT, .lane = 1, .number = 1, .window = 1000 },
+      "LANE_ACCEPT, which it may not" },
+    { FLYWAY_SOURCE,
+      { .type = FRAME_BATCH, .lane = 1, .number = 1, .data = { bytes_of_batch, 10 } },
+      "BATCH, which it may not" },
+    { FLYWAY_SOURCE, { .type = FRAME_PROVED, .number = 1 }, "PROVED, which it may not" },
+    { FLYWAY_DESTINATION,
+      { .type = FRAME_BYE, .number = 1 + LINE_FRAMES_MAX },
+      "far more than was acknowledged" },
+    { FLYWAY_DESTINATION,
+      { .type = FRAME_DATA, .lane = 3, .number = 1, .data = { bytes_of_batch, 10 } },
+      "The other worker" },
+    { FLYWAY_DESTINATION, { .type = FRAME_PROVED, .number = 1 }, "" },
+    { FLYWAY_SOURCE, { .type = FRAME_ABORT, .text = "enough" }, "gave up: enough" },
+    { FLYWAY_SOURCE,
+      { .type = FRAME_SETS_REPLY, .number = 1, .sets = { .n = 3 } },
+      "SETS_REPLY that can't be" },
+};
+
+static void
+test_foul(void)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(foul); i++) {
+        Foe foe;
+
+        g_test_message("%s", foul[i].part);
+        foe_up(&foe, foul[i].side);
+        say(&foe, &foul[i].frame);
+        assert_failed(&foe.duo, foe.side, GODWIT_ERROR_PROTOCOL, foul[i].part);
+        foe_down(&foe);
+    }
+}
+
+static void
+test_garbage(void)
+{
+    gsize room;
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    memset(link_tx_room(foe.link, &room), 77, 100);
+    link_tx_add(foe.link, 100);
+    link_flush(foe.link);
+    assert_failed(&foe.duo, FLYWAY_DESTINATION, GODWIT_ERROR_PROTOCOL, "broke the protocol");
+    foe_down(&foe);
+}
+
+/* The second one of what may come once. */
+static void
+test_sets_twice(void)
+{
+    Frame frame = { .type = FRAME_SETS, .number = 1 };
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    say(&foe, &frame);
+    await_frame(&foe, FRAME_SETS_REPLY);
+    say(&foe, &(Frame){ .type = FRAME_ACK, .below = 2 });
+    frame.number = 2;
+    say(&foe, &frame);
+    assert_failed(&foe.duo, FLYWAY_DESTINATION, GODWIT_ERROR_PROTOCOL, "SETS that can't be");
+    foe_down(&foe);
+}
+
+/* More than may be held of what comes too early. */
+static void
+test_early(void)
+{
+    Frame frame = { .type = FRAME_BATCH, .lane = 1, .data = { bytes_of_batch, FRAME_BATCH_MAX } };
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    for (frame.number = 2; foe.duo.sessions[1]->state == SESSION_OPEN; frame.number++) {
+        g_assert_cmpuint(frame.number, <, 400);
+        say(&foe, &frame);
+        round_of(&foe.duo);
+    }
+    assert_failed(&foe.duo, FLYWAY_DESTINATION, GODWIT_ERROR_PROTOCOL, "far more than");
+    g_assert_cmpuint(frame.number, >, LINE_KEEP_BYTES / FRAME_SIZE_MAX - 1);
+    foe_down(&foe);
+}
+
+/* Allowed, though odd: held and taken in order, twice, old answers, a lane for disks. */
+static void
+test_odd(void)
+{
+    Frame frame;
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    say(&foe, &(Frame){ .type = FRAME_PONG, .clock = { 5, 6 } });
+    say(&foe, &(Frame){ .type = FRAME_PING, .clock = { 7 } });
+    frame = await_frame(&foe, FRAME_PONG);
+    g_assert_cmpuint(frame.clock.sent_us, ==, 7);
+    g_assert_cmpuint(foe.duo.sessions[1]->n_samples, ==, 0);
+    say(&foe, &(Frame){ .type = FRAME_LANE_OPEN,
+                        .lane = 2,
+                        .number = 2,
+                        .open = { LANE_NBD, 1000 } }); /* held */
+    say(&foe, &(Frame){ .type = FRAME_SETS_END + 0, .number = 3 });
+    for (guint i = 0; i < 5; i++)
+        round_of(&foe.duo);
+    g_assert_cmpint(foe.duo.sessions[1]->lanes[1].state, ==, LANE_FREE);
+    foe_down(&foe);
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    say(&foe,
+        &(Frame){ .type = FRAME_LANE_OPEN, .lane = 2, .number = 2, .open = { LANE_NBD, 1000 } });
+    say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 });
+    say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 }); /* again: as after a lost connection */
+    frame = await_frame(&foe, FRAME_LANE_REFUSE);
+    g_assert_nonnull(strstr(frame.text, "disks"));
+    g_assert_cmpint(foe.duo.sessions[1]->state, ==, SESSION_OPEN);
+    session_leave(foe.duo.sessions[1]);
+    say(&foe,
+        &(Frame){ .type = FRAME_LANE_OPEN, .lane = 3, .number = 3, .open = { LANE_RPC, 1000 } });
+    UNTIL(&foe.duo, session_is_final(foe.duo.sessions[1]));
+    foe_down(&foe);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/flyway/traffic/carries", test_carries);
+    g_test_add_func("/flyway/traffic/cuts", test_cuts);
+    g_test_add_func("/flyway/traffic/idle", test_idle);
+    g_test_add_func("/flyway/traffic/stalled", test_stalled);
+    g_test_add_func("/flyway/traffic/lost", test_lost);
+    g_test_add_func("/flyway/traffic/silence", test_silence);
+    g_test_add_func("/flyway/traffic/away", test_away);
+    g_test_add_func("/flyway/traffic/leave", test_leave);
+    g_test_add_func("/flyway/traffic/refused-lane", test_refused_lane);
+    g_test_add_func("/flyway/traffic/abort", test_abort);
+    g_test_add_func("/flyway/traffic/finish", test_finish);
+    g_test_add_func("/flyway/traffic/foul", test_foul);
+    g_test_add_func("/flyway/traffic/garbage", test_garbage);
+    g_test_add_func("/flyway/traffic/sets-twice", test_sets_twice);
+    g_test_add_func("/flyway/traffic/early", test_early);
+    g_test_add_func("/flyway/traffic/odd", test_odd);
+    return g_test_run();
+}

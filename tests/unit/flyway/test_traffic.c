@@ -405,18 +405,62 @@ test_lost(void)
     duo_down(&duo);
 }
 
-/* Both sides' connections are there, but nothing comes for the time to resume. */
+static void
+assert_rests(const Session *session)
+{
+    gint64 now_us = clock_monotonic_us();
+
+    g_assert_cmpint(session_wake_us(session, now_us), >, now_us);
+}
+
+/* The connection is there, but nothing comes: the destination waits without effort, then fails. */
 static void
 test_silence(void)
 {
+    Session *silent;
     Duo duo;
 
     duo_open(&duo, 1);
-    drop_session(&duo, 0); /* its end stays open by the duplicate */
-    duo.sessions[1]->strands[0].pinged_us += 100 * SECOND;
-    UNTIL(&duo, duo.sessions[1]->state == SESSION_CUT || duo.sessions[1]->n_links == 1);
-    skew_us += 21 * SECOND;
-    UNTIL(&duo, duo.sessions[1]->state == SESSION_FAILED);
+    silent = g_steal_pointer(&duo.sessions[0]); /* has no rounds */
+    for (guint s = 0; s < 19; s++) {
+        for (guint i = 0; i < 3; i++)
+            round_of(&duo);
+        assert_rests(duo.sessions[1]);
+        skew_us += SECOND;
+    }
+    g_assert_cmpint(duo.sessions[1]->state, ==, SESSION_OPEN);
+    skew_us += SECOND;
+    assert_failed(&duo, 1, GODWIT_ERROR_TIMEOUT, "Nothing was heard from host");
+    duo.sessions[0] = silent;
+    duo_down(&duo);
+}
+
+/* Nothing is taken by the network, so that no ping can go out either: no reason to turn round. */
+static void
+test_full(void)
+{
+    Flow flow = { .total = 64 << 20 };
+    Session *silent;
+    Duo duo;
+
+    duo_open(&duo, 1);
+    flow.from = open_lane(&duo, RIG_STREAM);
+    UNTIL(&duo, duo.sessions[0]->lanes[0].state == LANE_OPEN);
+    silent = g_steal_pointer(&duo.sessions[1]);
+    duo.sessions[0]->lanes[0].pace.best[0] = 1e6; /* a fast path so far */
+    duo.sessions[0]->lanes[0].credit = 64 << 20;
+    duo.wait_us = 1000;
+    while (!(link_events(duo.sessions[0]->strands[0].link) & POLLOUT)) {
+        push(&flow);
+        round_of(&duo);
+    }
+    skew_us += FLYWAY_PING_US + SECOND;
+    for (guint i = 0; i < 20; i++)
+        round_of(&duo);
+    g_assert_cmpint(duo.sessions[0]->state, ==, SESSION_OPEN);
+    assert_rests(duo.sessions[0]);
+    close(flow.from);
+    duo.sessions[1] = silent;
     duo_down(&duo);
 }
 
@@ -669,6 +713,40 @@ test_foul(void)
     }
 }
 
+/* What was held and is foul when its turn comes; a lane that is opened twice. */
+static void
+test_foul_later(void)
+{
+    const Frame open = { .type = FRAME_LANE_OPEN, .lane = 1, .open = { LANE_STREAM, 1000 } };
+    Frame first = { .type = FRAME_SETS, .number = 1 }, second = open, third = open;
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    second.number = 2;
+    third.number = 3;
+    say(&foe, &third);
+    say(&foe, &second);
+    say(&foe, &first);
+    assert_failed(&foe.duo, FLYWAY_DESTINATION, GODWIT_ERROR_PROTOCOL, "The other worker");
+    foe_down(&foe);
+}
+
+/* The set of the session's pages ends at the other side: allowed, and known of no set it's nothing.
+ */
+static void
+test_sets_end(void)
+{
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_SOURCE);
+    await_frame(&foe, FRAME_SETS);
+    say(&foe, &(Frame){ .type = FRAME_SETS_END, .number = 1, .ordinal = 7 });
+    say(&foe, &(Frame){ .type = FRAME_PING, .clock = { 7 } });
+    await_frame(&foe, FRAME_PONG);
+    g_assert_cmpint(foe.duo.sessions[0]->state, ==, SESSION_OPEN);
+    foe_down(&foe);
+}
+
 static void
 test_garbage(void)
 {
@@ -766,12 +844,15 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/traffic/stalled", test_stalled);
     g_test_add_func("/flyway/traffic/lost", test_lost);
     g_test_add_func("/flyway/traffic/silence", test_silence);
+    g_test_add_func("/flyway/traffic/full", test_full);
     g_test_add_func("/flyway/traffic/away", test_away);
     g_test_add_func("/flyway/traffic/leave", test_leave);
     g_test_add_func("/flyway/traffic/refused-lane", test_refused_lane);
     g_test_add_func("/flyway/traffic/abort", test_abort);
     g_test_add_func("/flyway/traffic/finish", test_finish);
     g_test_add_func("/flyway/traffic/foul", test_foul);
+    g_test_add_func("/flyway/traffic/foul-later", test_foul_later);
+    g_test_add_func("/flyway/traffic/sets-end", test_sets_end);
     g_test_add_func("/flyway/traffic/garbage", test_garbage);
     g_test_add_func("/flyway/traffic/sets-twice", test_sets_twice);
     g_test_add_func("/flyway/traffic/early", test_early);

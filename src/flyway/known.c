@@ -52,6 +52,7 @@ struct Known {
 
     guint n_older;
     Older older[RECALL_SETS_MAX];
+    RecallReader *readers[RECALL_SETS_MAX]; /* theirs, for the writer */
     guint8 of_offer[RECALL_SETS_MAX]; /* destination: place in the offer -> in older[], or NONE */
     RecallIndex *index;               /* source, where any is agreed on */
     RecallWriter *writer;

@@ -48,6 +48,7 @@ typedef struct {
     PolicyWay way;
     gboolean looks_up;
     double prepare_s, pack_s;
+    PackerCounts met; /* in it, by the parser */
 } Work;
 
 /* A batch that was sent and may have to be sent again. */
@@ -95,6 +96,18 @@ struct Packer {
 
     StreamSpan spans[SPANS_MAX];
 };
+
+static void
+add(PackerCounts *counts, const PackerCounts *more)
+{
+    counts->zero += more->zero;
+    counts->same += more->same;
+    counts->recalled += more->recalled;
+    counts->delta += more->delta;
+    counts->compressed += more->compressed;
+    counts->raw += more->raw;
+    counts->direct_bytes += more->direct_bytes;
+}
 
 gpointer
 packer_tools_new(void)
@@ -202,6 +215,23 @@ pack(CrewJob *job, gpointer data)
     work->pack_s = seconds_since(begin_us);
 }
 
+static guint64
+sum(const PackerCounts *counts)
+{
+    return counts->zero + counts->same + counts->recalled + counts->delta + counts->compressed +
+           counts->raw;
+}
+
+/* What QEMU made of the pages between two states of the parser. */
+static PackerCounts
+met_between(const StreamCounts *before, const StreamCounts *after)
+{
+    return (PackerCounts){ .zero = after->zero_pages - before->zero_pages,
+                           .delta = after->xbzrle_pages - before->xbzrle_pages,
+                           .compressed = after->compressed_pages - before->compressed_pages,
+                           .raw = after->pages - before->pages };
+}
+
 /* Where the batch is to be cut: after its last record, if a part of a page follows; else 0. */
 static guint32
 cut_of(const Packer *packer, const PageBatch *batch, gsize n_spans)
@@ -217,8 +247,9 @@ cut_of(const Packer *packer, const PageBatch *batch, gsize n_spans)
 }
 
 static void
-look(Packer *packer, PageBatch *batch, gboolean may_cut)
+look(Packer *packer, Work *work, gboolean may_cut)
 {
+    PageBatch *batch = work->batch;
     gsize n;
     guint32 cut;
 
@@ -235,6 +266,7 @@ look(Packer *packer, PageBatch *batch, gboolean may_cut)
         memcpy(next->raw, batch->raw + cut, next->raw_length);
         batch->raw_length = cut;
     }
+    work->met = met_between(stream_counts(&packer->before), stream_counts(&packer->parser));
     page_spans(batch, packer->spans, (guint)n);
 }
 
@@ -246,7 +278,7 @@ submit(Packer *packer)
     work->way = policy_choose(&packer->policy);
     packer->aside = work->way == POLICY_PASS;
     packer->aside_left = ASIDE_BYTES;
-    look(packer, work->batch, !packer->aside && packer->n_submitted + 1 < packer->n_works);
+    look(packer, work, !packer->aside && packer->n_submitted + 1 < packer->n_works);
     work->known = packer->known;
     work->looks_up = policy_hashes(work->way) && known_is_useful(packer->known);
     work->prepare_s = 0;
@@ -264,7 +296,12 @@ packer_is_aside(Packer *packer)
 void
 packer_direct(Packer *packer, const guint8 *bytes, gsize length)
 {
+    StreamCounts before = *stream_counts(&packer->parser);
+    PackerCounts met;
+
     stream_feed(&packer->parser, bytes, length, NULL, 0);
+    met = met_between(&before, stream_counts(&packer->parser));
+    add(&packer->counts, &met);
     packer->aside_left -= MIN(length, packer->aside_left);
     packer->counts.direct_bytes += length;
     packer->sent_end += length;
@@ -331,15 +368,23 @@ packer_ready(const Packer *packer)
     return packer->n_chosen > 0 && crew_is_done(&work->job) ? work->batch : NULL;
 }
 
-static void
-count(PackerCounts *counts, const PageCounts *more)
+/* What became of a batch's pages. One of which the batch has only a part is among those met, not
+ * among those packed. */
+static PackerCounts
+packed(const Work *work)
 {
-    counts->zero += more->zero;
-    counts->same += more->same;
-    counts->recalled += more->recalled;
-    counts->delta += more->delta;
-    counts->compressed += more->compressed;
-    counts->raw += more->raw;
+    const PageCounts *counts = &work->batch->counts;
+    PackerCounts packed = { .zero = counts->zero,
+                            .same = counts->same,
+                            .recalled = counts->recalled,
+                            .delta = counts->delta,
+                            .compressed = counts->compressed,
+                            .raw = counts->raw };
+    guint64 n_met = sum(&work->met), n_packed = sum(&packed);
+
+    g_assert(n_packed <= n_met);
+    packed.raw += n_met - n_packed;
+    return packed;
 }
 
 static gboolean
@@ -369,10 +414,11 @@ packer_sent(Packer *packer)
     Work *work = &packer->works[packer->first];
     PolicySample sample =
         policy_sample(work->way, &work->batch->counts, work->prepare_s, work->pack_s);
+    PackerCounts counts = packed(work);
 
     g_assert(packer_ready(packer) == work->batch);
     policy_packed(&packer->policy, &sample);
-    count(&packer->counts, &work->batch->counts);
+    add(&packer->counts, &counts);
     packer->sent_bytes += work->batch->payload_length;
     packer->sent_end += work->batch->raw_length;
     if (has_references(work->batch))
@@ -500,15 +546,7 @@ packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable)
 void
 packer_add_counts(const Packer *packer, PackerCounts *counts)
 {
-    const PackerCounts *own = &packer->counts;
-
-    counts->zero += own->zero;
-    counts->same += own->same;
-    counts->recalled += own->recalled;
-    counts->delta += own->delta;
-    counts->compressed += own->compressed;
-    counts->raw += own->raw;
-    counts->direct_bytes += own->direct_bytes;
+    add(counts, &packer->counts);
 }
 
 const StreamParser *

@@ -12,10 +12,10 @@
  */
 typedef struct Packer Packer;
 
-/** What it has seen of the stream. */
+/** What became of the stream's page records, each in one of these. raw: as QEMU wrote them. */
 typedef struct {
-    guint64 zero, same, recalled, delta, compressed, raw; /* pages */
-    guint64 direct_bytes;                                 /* that weren't packed */
+    guint64 zero, same, recalled, delta, compressed, raw;
+    guint64 direct_bytes; /* of the stream, that weren't packed */
 } PackerCounts;
 
 /** total (kept): where its counts are added when it is freed. Crew and known (may be NULL) are kept,

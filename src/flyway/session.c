@@ -274,6 +274,8 @@ session_give_connection(Session *session, guint32 want, int fd)
     end_hello(session, hello);
     session->n_hellos++;
     session->changed = TRUE;
+    hello->slot = 0;
+    hello->further = FALSE; /* at the destination until it says so */
     if (slot >= 0) {
         session->strands[slot].want = 0;
         hello->slot = (guint8)slot;
@@ -564,6 +566,7 @@ accept_local(Session *session, const struct pollfd *entries)
             lane_open(lane, LANE_RPC, fd, NULL, &session->rpc_bytes);
         else
             lane_open(lane, LANE_STREAM, fd, make_packer(session), &session->stream_bytes);
+        strands_pace(session);
     }
 }
 

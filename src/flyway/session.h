@@ -170,6 +170,9 @@ void strands_run_time(Session *session, gint64 now_us);
 /** For traffic.c: what a new stream lane needs; NULL: none. */
 Unpacker *session_unpacker(Session *session);
 
+/** Tells the lanes the longest round trip of the connections. */
+void strands_pace(Session *session);
+
 /** For strand.c: OPEN becomes CUT. */
 void session_cut(Session *session);
 /** Fails with what ended the last connection. */

@@ -13,7 +13,7 @@
  * over another (line.c). Without any the session is CUT: nothing is read from local sockets, but
  * for what a packer's free batches hold, so that libvirt and QEMU see only a pause. After the time
  * to resume, counted from the last byte heard, the session fails. It fails sooner where the other
- * host's godwitd answers and has no worker for us (AWAY_MAX times): that one is gone, not the
+ * host's godwitd answers and has no worker for us (AWAY_MAX times each): that one is gone, not the
  * network.
  */
 #include "flyway/session.h"
@@ -122,7 +122,8 @@ strand_refused(Session *session, guint slot, const Fault *fault)
 {
     session->strands[slot].retry_us = clock_monotonic_us() + RETRY_US;
     session->lost = *fault;
-    if (fault->code == GODWIT_ERROR_TIMEOUT || ++session->away < AWAY_MAX || session->n_links > 0)
+    if (fault->code == GODWIT_ERROR_TIMEOUT || session->n_links > 0 ||
+        ++session->away < AWAY_MAX * session->connections)
         return;
     session_fail_lost(session, "the other host has no worker for this migration any more");
 }
@@ -169,8 +170,8 @@ trip_us(const Strand *strand)
     return info.tcpi_min_rtt;
 }
 
-static void
-pace_lanes(Session *session)
+void
+strands_pace(Session *session)
 {
     gint64 longest_us = 0;
 
@@ -191,7 +192,7 @@ strands_run_time(Session *session, gint64 now_us)
 
         if (strand->link != NULL && now_us >= strand->pinged_us + FLYWAY_PING_US) {
             strand->due |= STRAND_DUE_PING;
-            pace_lanes(session);
+            strands_pace(session);
         }
         if (strand->link == NULL || now_us < strand->heard_us + FLYWAY_STALL_US ||
             !may_stall(session))

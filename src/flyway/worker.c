@@ -511,6 +511,42 @@ default_threads(void)
     return CLAMP((gint64)g_get_num_processors() / 2, 1, FLYWAY_THREADS);
 }
 
+static void
+send_recall_set(Worker *worker, const char *id, const RecallFiles *files)
+{
+    ControlRequest message = { .action = CONTROL_RECALL_SET, .id = (char *)id };
+    int fds[CONTROL_FDS] = { files->index_fd };
+    gsize n = 1;
+
+    for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++) {
+        if (files->segment_fds[i] < 0)
+            continue;
+        message.segments |= 1 << i;
+        fds[n++] = files->segment_fds[i];
+    }
+    request(worker, &message, fds, n);
+}
+
+static void
+send_recall(Worker *worker, const RecallLoan *recall)
+{
+    char key[2 * RECALL_KEY_SIZE + 1];
+    ControlRequest message = { .action = CONTROL_RECALL, .key = key };
+    const RecallTicket *ticket = &recall->ticket;
+
+    for (guint i = 0; i < RECALL_KEY_SIZE; i++)
+        g_snprintf(key + (gsize)2 * i, 3, "%02x", recall->group_key[i]);
+    request(worker, &message, NULL, 0);
+    explicit_bzero(key, sizeof key);
+    for (guint i = 0; i < recall->n_sets; i++)
+        send_recall_set(worker, recall->sets[i].id, &recall->sets[i].files);
+    if (ticket->index_fd < 0 || ticket->pages_fd < 0)
+        return;
+    message = (ControlRequest){ .action = CONTROL_RECALL_KEEP,
+                                .max_bytes = (gint64)ticket->max_bytes };
+    request(worker, &message, (int[]){ ticket->index_fd, ticket->pages_fd }, 2);
+}
+
 static gboolean
 send_start(Worker *worker, const WorkerConfig *config, GError **error)
 {
@@ -533,6 +569,8 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
     if (identity < 0)
         return FALSE;
     request(worker, &message, fds, config->side == WORKER_SOURCE ? 3 : 1);
+    if (config->recall != NULL)
+        send_recall(worker, config->recall);
     if (worker->control >= 0)
         return TRUE;
     g_set_error_literal(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
@@ -683,6 +721,14 @@ void
 worker_end(Worker *worker)
 {
     ControlRequest message = { .action = CONTROL_END };
+
+    request(worker, &message, NULL, 0);
+}
+
+void
+worker_hurry(Worker *worker)
+{
+    ControlRequest message = { .action = CONTROL_HURRY };
 
     request(worker, &message, NULL, 0);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gio/gio.h>
+#include "flyway/recall_service.h"
 #include "net/identity.h"
 
 /**
@@ -38,7 +39,7 @@ typedef struct {
     int resumes;                 /* how often it went on after that */
     struct {
         gint64 zero, same, recalled, delta, compressed, raw;
-    } pages;                     /* source: of the stream, each in one of these */
+    } pages;                     /* source: page records of the stream, each in one of these; raw: also those that passed unpacked */
     struct {
         int sets;                /* older ones that both hosts have */
         gint64 asked, found;     /* source: pages looked for in them */
@@ -82,6 +83,7 @@ typedef struct {
     int resume_s;             /* so long may nothing be heard from the peer; 0: FLYWAY_RESUME_S */
     int connections;          /* source: how many there shall be; 0: 1 */
     int threads;              /* source: that pack pages, at most FLYWAY_THREADS; 0: half of the cores */
+    const RecallLoan *recall; /* what it may recall and keep; NULL: nothing. Descriptors are passed on */
     const Identity *identity; /* passed in a sealed memory file */
     int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
     int stream_listener;      /* source: for QEMU's stream */
@@ -101,6 +103,8 @@ void worker_give_lane(Worker *worker, WorkerEvent which, int fd); /* takes fd */
 void worker_refuse_lane(Worker *worker, WorkerEvent which, const char *why);
 /** Orderly end: lanes are flushed as far as they go, the process ends. Idempotent. */
 void worker_end(Worker *worker);
+/** The VM is about to stop: recall doesn't wait for the disk from now on. */
+void worker_hurry(Worker *worker);
 /** Ends it now (SIGKILL by pidfd). */
 void worker_kill(Worker *worker);
 /** Lets go of it without ending it (godwitd's own stop). */

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "flyway/worker.h"
 
 const ConfigKey agent_config_keys[] = {
     { "godwitd", "state_dir", CONFIG_STRING, "/var/lib/godwit", 0, 0,
@@ -39,6 +40,13 @@ const ConfigKey agent_config_keys[] = {
       "System user without rights as whom the migration workers run." },
     { "flyway", "program", CONFIG_STRING, GODWIT_LIBEXEC_DIR "/godwit/godwit-flyway", 0, 0,
       "The worker program." },
+    { "flyway", "resume_s", CONFIG_INT, "20", 1, 300,
+      "Seconds that a migration whose connections were lost is given to go on." },
+    { "flyway", "connections", CONFIG_INT, "1", 1, 8,
+      "Connections that a migration away from here uses, at least one for each address of the "
+      "destination." },
+    { "flyway", "threads", CONFIG_INT, "0", 0, FLYWAY_THREADS,
+      "Threads that pack the pages of a migration away from here; 0: half of the cores." },
     { "recall", "enabled", CONFIG_BOOL, "true", 0, 0,
       "Keep pages of VMs that move, so that they needn't cross the link again." },
     { "recall", "folder", CONFIG_STRING, NULL, 0, 0,
@@ -161,6 +169,9 @@ agent_config_of(Config *file, GError **error)
     self->libvirt_uri = config_string(file, "libvirt", "uri");
     self->flyway_user = config_string(file, "flyway", "user");
     self->flyway_program = config_string(file, "flyway", "program");
+    self->flyway_resume_s = config_int(file, "flyway", "resume_s");
+    self->flyway_connections = config_int(file, "flyway", "connections");
+    self->flyway_threads = config_int(file, "flyway", "threads");
     const char *folder = config_string(file, "recall", "folder");
     self->recall_folder =
         folder ? g_strdup(folder) : g_build_filename(self->state_dir, "recall", NULL);

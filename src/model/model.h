@@ -225,7 +225,8 @@ typedef struct {
 MODEL_DECLARE(MigrationPass, migration_pass)
 
 typedef struct {
-    gint64 zero, same, recalled, delta, compressed, raw; /* pages */
+    gint64 zero, same, recalled, delta, compressed, raw; /* pages, each as often as QEMU sent it; raw: also those of a stream that
+                                                           * wasn't packed */
 } MigrationPages;
 MODEL_DECLARE(MigrationPages, migration_pages)
 
@@ -240,6 +241,7 @@ typedef struct {
     gint64 done_bytes, remaining_bytes, total_bytes;
     gint64 rate_bps, dirty_bps; /* bytes per second */
     double eta_s;               /* negative = unknown */
+    gboolean cut_off;           /* all data connections are lost; it waits to be resumed */
 } MigrationProgress;
 MODEL_DECLARE(MigrationProgress, migration_progress)
 
@@ -257,6 +259,9 @@ typedef struct {
     double blackout_ms; /* CPUs stopped to first frame that the VM sent from the destination; negative = not measured */
     gint64 memory_bytes; /* the VM's */
     gint64 wire_bytes;   /* on the migration network, both directions, with TLS */
+    gint64 resent_bytes; /* of wire_bytes: sent by the source once more after connections were lost */
+    gint64 connections;  /* the most that carried it at once */
+    gint64 resumes;      /* how often it went on after all of them were lost */
     MigrationPages *pages;
     GPtrArray *passes; /* MigrationPass, at most MIGRATION_PASSES_MAX, the last kept */
     GPtrArray *stages; /* MigrationStage */

@@ -397,6 +397,12 @@ destination_peer(Destination *destination)
 }
 
 gboolean
+destination_is_over(Destination *destination)
+{
+    return g_atomic_int_get(&destination->over) || g_atomic_int_get(&destination->ended);
+}
+
+gboolean
 destination_is_ended(Destination *destination)
 {
     return g_atomic_int_get(&destination->ended);

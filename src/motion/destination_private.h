@@ -42,6 +42,7 @@ struct Destination {
     gint64 resumed_us, first_frame_us, announced;
     GStrv warnings;
 
+    gint over;  /* atomic: but for keeping its pages */
     gint ended; /* atomic */
 };
 

@@ -29,6 +29,10 @@ typedef struct {
     const char *state_dir;    /* journals and reports: state_dir/migrations */
     const char *run_dir;      /* sockets: run_dir/migration/ID */
     const char *flyway_program, *flyway_user;
+    guint flyway_resume_s;       /* so long may a session be without connections; 0: 20 */
+    guint flyway_connections;    /* of an outgoing migration, at least: one for each address of the
+                                    destination, at most 8 */
+    guint flyway_threads;        /* of a worker; 0: half of the cores */
     const char *control_address; /* where other agents reach ours */
     guint control_port;
     const char *const *migration_addresses; /* ours */

@@ -14,6 +14,19 @@
  */
 #include "motion/recollect.h"
 
+#define PAGE_BYTES 4096
+#define TIMES_THE_VM 4
+
+guint32
+recollect_max_pages(gint64 memory_bytes)
+{
+    gint64 pages = MAX(memory_bytes, 0) / PAGE_BYTES;
+
+    if (pages >= RECALL_PAGES_MAX / TIMES_THE_VM)
+        return RECALL_PAGES_MAX;
+    return MAX((guint32)pages * TIMES_THE_VM, RECOLLECT_PAGES_MIN);
+}
+
 RecallLoan *
 recollect_begin(RecallService *service, const char *migration, const Vm *vm, const char *peer_uuid)
 {
@@ -24,7 +37,8 @@ recollect_begin(RecallService *service, const char *migration, const Vm *vm, con
                                 .vm = vm_uuid,
                                 .peer = peer,
                                 .group = vm->recall_group,
-                                .memory_bytes = (guint64)MAX(vm->memory_max_bytes, 0) };
+                                .memory_bytes = (guint64)MAX(vm->memory_max_bytes, 0),
+                                .max_pages = recollect_max_pages(vm->memory_max_bytes) };
     g_autoptr(GError) error = NULL;
     RecallLoan *loan = service ? recall_service_begin(service, &order, &error) : NULL;
 

@@ -15,6 +15,9 @@
  * A migration never fails by it. Runner's thread; service may be NULL.
  */
 
+/** So long a worker may write its set after the session. */
+#define RECOLLECT_SEAL_MS 60000
+
 /** What the worker told of recall before it ended. All zero: it told nothing, it was lost. */
 typedef struct {
     gboolean sealed;      /* the set is whole in its files */
@@ -25,6 +28,10 @@ typedef struct {
  * it as soon as the worker has it. */
 RecallLoan *recollect_begin(RecallService *service, const char *migration, const Vm *vm,
                             const char *peer_uuid);
+/** How many pages, over all sets, the worker of a VM of this size may load: four times the VM's,
+ * and at least RECOLLECT_PAGES_MIN. Each takes about 40 bytes of the worker's memory. */
+guint32 recollect_max_pages(gint64 memory_bytes);
+#define RECOLLECT_PAGES_MIN (1u << 20)
 /** Keeps the set where the worker sealed it and the VM moved, else drops it; counts. */
 void recollect_end(RecallService *service, const char *migration, gboolean moved,
                    const Recollection *told);

@@ -432,6 +432,7 @@ test_end(Fixture *f, gconstpointer data)
 
     give_key(f, 1);
     g_autoptr(RecallLoan) loan = begin(f, 1, VM_A, NULL, NULL);
+    g_assert_nonnull(loan);
     recall_service_abandon(f->service, id);
     recall_service_abandon(f->service, id);
     g_assert_cmpuint(count_files(f->path), ==, 0);
@@ -479,6 +480,7 @@ test_expiry(Fixture *f, gconstpointer data)
     session(f, 2, VM_A, NULL);
     g_autofree char *id = uuid(3);
     g_autoptr(RecallLoan) loan = begin(f, 3, VM_B, NULL, NULL);
+    g_assert_nonnull(loan);
     f->config.expire_s = 0;
     restart(f); /* it looks at start, too, and when a migration ends */
     g_assert_cmpuint(sets(f), ==, 1);

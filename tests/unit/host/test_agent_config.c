@@ -40,6 +40,9 @@ test_defaults(void)
     g_assert_cmpuint(config->max_incoming, ==, 4);
     g_assert_cmpstr(config->flyway_user, ==, "godwit-flyway");
     g_assert_true(g_str_has_suffix(config->flyway_program, "/godwit/godwit-flyway"));
+    g_assert_cmpuint(config->flyway_resume_s, ==, 20);
+    g_assert_cmpuint(config->flyway_connections, ==, 1);
+    g_assert_cmpuint(config->flyway_threads, ==, 0);
     g_assert_null(config->advertise);
     g_assert_cmpstr(config->migration_listen[0], ==, "0.0.0.0");
     g_assert_null(config->migration_addresses[0]); /* a wildcard is never told */
@@ -98,6 +101,16 @@ test_addresses(void)
 }
 
 static void
+test_flyway(void)
+{
+    g_autoptr(AgentConfig) config =
+        MAKE("flyway.resume_s=300", "flyway.connections=8", "flyway.threads=6");
+    g_assert_cmpuint(config->flyway_resume_s, ==, 300);
+    g_assert_cmpuint(config->flyway_connections, ==, 8);
+    g_assert_cmpuint(config->flyway_threads, ==, 6);
+}
+
+static void
 test_refusals(void)
 {
     static const struct {
@@ -113,6 +126,12 @@ test_refusals(void)
         { "migration.addresses=10.0.0.1;h2", "addresses" },
         { "migration.max_incoming=0", "max_incoming" },
         { "flyway.program=godwit-flyway", "program" },
+        { "flyway.resume_s=0", "resume_s" },
+        { "flyway.resume_s=301", "resume_s" },
+        { "flyway.connections=0", "connections" },
+        { "flyway.connections=9", "connections" },
+        { "flyway.threads=-1", "threads" },
+        { "flyway.threads=17", "threads" },
         { "log.level=loud", "level" },
         { "recall.enabled=perhaps", "enabled" },
         { "recall.folder=recall", "folder" },
@@ -212,6 +231,7 @@ main(int argc, char **argv)
     g_test_add_func("/host/config/defaults", test_defaults);
     g_test_add_func("/host/config/recall", test_recall);
     g_test_add_func("/host/config/addresses", test_addresses);
+    g_test_add_func("/host/config/flyway", test_flyway);
     g_test_add_func("/host/config/refusals", test_refusals);
     g_test_add_func("/host/config/missing-file", test_missing_file);
     g_test_add_func("/host/config/manual-and-example", test_manual_and_example);

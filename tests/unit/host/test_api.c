@@ -455,6 +455,7 @@ test_recall(Fixture *fixture, gconstpointer data)
 
     g_autoptr(JsonNode) taken = call(fixture->manager, "PUT", "/v1/recall/key", key, &error);
     g_assert_no_error(error);
+    g_assert_nonnull(taken);
     guint at = wait_event(fixture, 1, "host ", "\"keyed\":true");
     const char *host = g_ptr_array_index(fixture->events, at);
     g_assert_nonnull(strstr(host, "\"active\":true"));

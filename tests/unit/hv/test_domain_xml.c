@@ -149,7 +149,7 @@ main(int argc, char **argv)
         g_test_add_data_func(path, shapes[i], test_shape);
     }
     g_test_add_func("/hv/domain-xml/invalid", test_invalid);
-    g_test_add_func("/hv/domain-xml/recall-group", test_recall_group);
+    g_test_add_func("/hv/domain-xml/recall-group-names", test_recall_group);
     g_test_add_func("/hv/domain-xml/too-large", test_too_large);
     g_test_add_func("/hv/domain-xml/mutilated", test_mutilated);
     return g_test_run();

@@ -187,6 +187,16 @@ test_group(Fixture *f, gconstpointer data)
     g_assert_cmpuint(migrate(f, THIRD, PEER, TRUE, &told), ==, 0);
 }
 
+static void
+test_max_pages(void)
+{
+    g_assert_cmpuint(recollect_max_pages(-1), ==, RECOLLECT_PAGES_MIN);
+    g_assert_cmpuint(recollect_max_pages(256 * MIB), ==, RECOLLECT_PAGES_MIN);
+    g_assert_cmpuint(recollect_max_pages(8192 * MIB), ==, 8192 * 1024);
+    g_assert_cmpuint(recollect_max_pages(16384 * MIB), ==, RECALL_PAGES_MAX);
+    g_assert_cmpuint(recollect_max_pages(G_MAXINT64), ==, RECALL_PAGES_MAX);
+}
+
 #define ADD(name, func)                                                                            \
     g_test_add("/motion/recollect/" name, Fixture, NULL, set_up, func, tear_down)
 
@@ -195,6 +205,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ADD("without", test_without);
+    g_test_add_func("/motion/recollect/max-pages", test_max_pages);
     ADD("kept", test_kept);
     ADD("dropped", test_dropped);
     ADD("sealed-without-files", test_sealed_without_files);

@@ -79,16 +79,18 @@ pages_of(const PackerCounts *counts)
            counts->raw;
 }
 
+/* What the packer counts, and what of it the batches tell themselves: records that lie in two
+ * batches, and those of QEMU's own packing, are the packer's only. */
 static void
-assert_same_counts(const PackerCounts *a, const PackerCounts *b)
+assert_counts(const PackerCounts *all, const PackerCounts *batches)
 {
-    g_assert_cmpuint(a->zero, ==, b->zero);
-    g_assert_cmpuint(a->same, ==, b->same);
-    g_assert_cmpuint(a->recalled, ==, b->recalled);
-    g_assert_cmpuint(a->delta, ==, b->delta);
-    g_assert_cmpuint(a->compressed, ==, b->compressed);
-    g_assert_cmpuint(a->raw, ==, b->raw);
-    g_assert_cmpuint(a->direct_bytes, ==, b->direct_bytes);
+    g_assert_cmpuint(all->zero, >=, batches->zero);
+    g_assert_cmpuint(all->same, ==, batches->same);
+    g_assert_cmpuint(all->recalled, ==, batches->recalled);
+    g_assert_cmpuint(all->delta, >=, batches->delta);
+    g_assert_cmpuint(all->compressed, >=, batches->compressed);
+    g_assert_cmpuint(all->raw, >=, batches->raw);
+    g_assert_cmpuint(all->direct_bytes, ==, batches->direct_bytes);
 }
 
 static int
@@ -203,8 +205,9 @@ assert_over(Rig *rig)
     g_assert_cmpuint(rig->taken, ==, rig->input->len);
     g_assert_cmpuint(seen->bytes, ==, rig->input->len);
     packer_add_counts(rig->packer, &now);
-    assert_same_counts(&now, &rig->counts);
-    g_assert_cmpuint(pages_of(&now), <=, seen->pages + seen->zero_pages);
+    assert_counts(&now, &rig->counts);
+    g_assert_cmpuint(pages_of(&now), ==,
+                     seen->pages + seen->zero_pages + seen->xbzrle_pages + seen->compressed_pages);
 }
 
 /* A whole stream in reads of at most so many bytes. pauses: in so many of 1000 reads the socket is
@@ -528,7 +531,7 @@ test_free_at_work(void)
         g_clear_pointer(&rig.packer, packer_free);
         g_thread_join(beside);
         g_assert_true(crew_is_done(&gate.job));
-        assert_same_counts(&rig.total, &rig.counts);
+        assert_counts(&rig.total, &rig.counts);
     }
     rig_down(&rig);
     packer_free(NULL);
@@ -560,12 +563,12 @@ test_two(void)
     assert_over(&a);
     assert_over(&b);
     packer_free(b.packer);
-    assert_same_counts(&total, &b.counts);
+    assert_counts(&total, &b.counts);
     b.packer = NULL;
     b.crew = NULL;
     rig_down(&b);
     rig_down(&a);
-    assert_same_counts(&a.total, &a.counts);
+    assert_counts(&a.total, &a.counts);
 }
 
 /* ---- with pages that both hosts have --------------------------------------------------------- */
@@ -844,7 +847,7 @@ test_aside(void)
     drain(&rig);
     assert_over(&rig);
     g_clear_pointer(&rig.packer, packer_free);
-    assert_same_counts(&rig.total, &rig.counts);
+    assert_counts(&rig.total, &rig.counts);
     rig_down(&rig);
 }
 

@@ -56,8 +56,7 @@ struct Known {
     guint8 of_offer[RECALL_SETS_MAX]; /* destination: place in the offer -> in older[], or NONE */
     RecallIndex *index;               /* source, where any is agreed on */
     RecallWriter *writer;
-    RecallReader *readers[RECALL_SETS_MAX]; /* the writer's list of them */
-    PageHasher *hasher;                     /* for fetching */
+    PageHasher *hasher; /* for fetching */
 
     /* set 0 */
     guint32 n_session, peer_has; /* source: numbers below the second may be referred to */

@@ -41,7 +41,8 @@ PageHasher *known_hasher_new(const Known *known);
 
 /** The source's; data is the Known. */
 extern const PageKnown known_source;
-/** Source: the destination missed a page of that set. TRUE: one too many, it isn't used any more. */
+/** Source: the destination missed a page of that set. TRUE: one too many, it isn't used any more.
+ */
 gboolean known_missed(Known *known, guint32 set);
 /** Source: it has no pages of the session from that ordinal on. */
 void known_ended(Known *known, guint32 ordinal);
@@ -52,7 +53,8 @@ extern const PageFetch known_destination;
 PageReference known_unfound(const Known *known);
 /** Is the session's own set made? Then it needs the names of new pages. */
 gboolean known_keeps(const Known *known);
-/** Destination: pages of the session from this ordinal on can't be fetched; G_MAXUINT32: all can. */
+/** Destination: pages of the session from this ordinal on can't be fetched; G_MAXUINT32: all can.
+ */
 guint32 known_kept(const Known *known);
 
 /**

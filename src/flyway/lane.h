@@ -54,12 +54,12 @@ typedef struct {
     int fd;       /* owned; -1 = none */
     guint32 want; /* ASKED at the destination: number of the question to godwitd */
     guint due;
-    LaneFlow out, in;    /* to the peer, from the peer */
-    guint32 credit;      /* bytes that may be sent to the peer */
-    guint32 credit_due;  /* bytes taken since the last CREDIT */
-    Ring ring;           /* from the peer, not yet taken by the socket */
-    Packer *packer;      /* source's stream, where the peer can unpack; else NULL */
-    Unpacker *unpacker;  /* destination's stream, where the peer may pack; else NULL */
+    LaneFlow out, in;         /* to the peer, from the peer */
+    guint32 credit;           /* bytes that may be sent to the peer */
+    guint32 credit_due;       /* bytes taken since the last CREDIT */
+    Ring ring;                /* from the peer, not yet taken by the socket */
+    Packer *packer;           /* source's stream, where the peer can unpack; else NULL */
+    Unpacker *unpacker;       /* destination's stream, where the peer may pack; else NULL */
     Pace pace;                /* to the peer */
     guint64 written;          /* bytes the socket took */
     gboolean readable;        /* poll, or the last read, says that more is there */

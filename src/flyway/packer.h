@@ -18,8 +18,8 @@ typedef struct {
     guint64 direct_bytes; /* of the stream, that weren't packed */
 } PackerCounts;
 
-/** total (kept): where its counts are added when it is freed. Crew and known (may be NULL) are kept,
- * not owned; the crew's tools must be packer_tools_new's. */
+/** total (kept): where its counts are added when it is freed. Crew and known (may be NULL) are
+ * kept, not owned; the crew's tools must be packer_tools_new's. */
 Packer *packer_new(Crew *crew, Known *known, PackerCounts *total);
 /** Waits for batches that the crew has. */
 void packer_free(Packer *packer);

@@ -93,7 +93,7 @@
 #define FLYWAY_MAJOR 2 /* another one is refused */
 #define FLYWAY_MINOR 0 /* the lower of both is spoken */
 /** A bit each; those of both sides are used. */
-#define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0) /* BATCH, payload format 1 */
+#define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0)  /* BATCH, payload format 1 */
 #define FLYWAY_ABILITY_RECALL (G_GUINT64_CONSTANT(1) << 1) /* SETS; MISSING and AGAIN */
 #define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL)
 
@@ -191,9 +191,9 @@ typedef struct {
 #define FRAME_SETS_MAX 8
 
 typedef struct {
-    gboolean keeps;   /* offset 0: u8, 0 or 1: the session's pages become a set here */
-    guint8 n;         /* 1: then a 0 u16 */
-    guint8 check[16]; /* 4: the session's id under the sender's key; 0: it has none */
+    gboolean keeps;                /* offset 0: u8, 0 or 1: the session's pages become a set here */
+    guint8 n;                      /* 1: then a 0 u16 */
+    guint8 check[16];              /* 4: the session's id under the sender's key; 0: it has none */
     FrameSet sets[FRAME_SETS_MAX]; /* 20; the reply's in the same order */
 } FrameSets;
 #define FRAME_SETS_SIZE 20
@@ -222,8 +222,8 @@ typedef struct {
         } missing;       /* MISSING */
         FrameSets sets;  /* SETS, SETS_REPLY */
         guint32 ordinal; /* SETS_END */
-        guint32 credit; /* CREDIT */
-        guint64 below;  /* ACK */
+        guint32 credit;  /* CREDIT */
+        guint64 below;   /* ACK */
         struct {
             guint64 sent_us, answered_us; /* PROVED and PING have only the first */
         } clock;                          /* PROVED, PING, PONG */

@@ -246,7 +246,8 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     explicit_bzero(identity->key, strlen(identity->key));
 }
 
-/* ---- recall: what of it doesn't work only costs bandwidth ------------------------------------- */
+/* ---- recall: what of it doesn't work only costs bandwidth -------------------------------------
+ */
 
 static void
 start_recall(Pump *pump, const ControlRequest *request)

@@ -348,8 +348,8 @@ unpacker_ready(Unpacker *unpacker, gsize *length, Fault *fault)
     if (entry->result == 0)
         return entry->batch->raw;
     if (entry->result == -EPROTO)
-        fault_set(fault, GODWIT_ERROR_PROTOCOL,
-                  "The other worker sent a batch that can't be: %s", entry->why);
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a batch that can't be: %s",
+                  entry->why);
     else if (entry->result == -EAGAIN || entry->again != NULL)
         restart(unpacker);
     return NULL;

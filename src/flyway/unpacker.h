@@ -11,8 +11,8 @@
  */
 typedef struct Unpacker Unpacker;
 
-/** crew: of one thread, its tools unpacker_tools_new's; known: NULL, or only the crew's from now on.
- * Both are kept, not owned. */
+/** crew: of one thread, its tools unpacker_tools_new's; known: NULL, or only the crew's from now
+ * on. Both are kept, not owned. */
 Unpacker *unpacker_new(Crew *crew, Known *known);
 /** Waits for a batch that the crew has. */
 void unpacker_free(Unpacker *unpacker);

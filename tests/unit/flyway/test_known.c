@@ -40,9 +40,10 @@ typedef struct {
 
 /* How the next move differs from an ordinary one. */
 typedef struct {
-    gboolean other_key;   /* the destination's group has another one */
-    guint64 max_bytes[2]; /* of the source's and the destination's set; 0: enough; 1: none is made */
-    guint64 room;         /* of the lane's window; 0: 1 MiB */
+    gboolean other_key; /* the destination's group has another one */
+    guint64
+        max_bytes[2]; /* of the source's and the destination's set; 0: enough; 1: none is made */
+    guint64 room;     /* of the lane's window; 0: 1 MiB */
 } Twist;
 
 /* What came of it. */
@@ -276,8 +277,8 @@ send_batches(Lane *lane)
 
     while ((batch = packer_again(lane->packer, &number)) != NULL) {
         lane->outcome->again++;
-        g_assert_true(unpacker_again(lane->unpacker, number, batch->payload, batch->payload_length,
-                                     &fault));
+        g_assert_true(
+            unpacker_again(lane->unpacker, number, batch->payload, batch->payload_length, &fault));
         packer_sent_again(lane->packer);
     }
     while ((batch = packer_ready(lane->packer)) != NULL &&
@@ -500,7 +501,8 @@ test_damaged_pages(void)
         g_assert_cmpuint(outcome.again, >=, outcome.misses);
         g_assert_cmpuint(outcome.pages.recalled, >, 500);
         g_assert_cmpuint(outcome.known[0].pages, ==, outcome.known[1].pages);
-        /* What was missed was stored anew: the next one doesn't miss it, but for the other host's. */
+        /* What was missed was stored anew: the next one doesn't miss it, but for the other host's.
+         */
         outcome = move(&world, 0, NULL);
         g_assert_cmpuint(outcome.pages.recalled, >, 500);
         world_down(&world);

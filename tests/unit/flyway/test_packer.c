@@ -79,18 +79,18 @@ pages_of(const PackerCounts *counts)
            counts->raw;
 }
 
-/* What the packer counts, and what of it the batches tell themselves: records that lie in two
- * batches, and those of QEMU's own packing, are the packer's only. */
+/* What the packer told, against what came out: pages that went past it, or of which the batch had
+ * only a part, are told as what QEMU made of them. */
 static void
-assert_counts(const PackerCounts *all, const PackerCounts *batches)
+assert_told(const PackerCounts *told, const PackerCounts *came)
 {
-    g_assert_cmpuint(all->zero, >=, batches->zero);
-    g_assert_cmpuint(all->same, ==, batches->same);
-    g_assert_cmpuint(all->recalled, ==, batches->recalled);
-    g_assert_cmpuint(all->delta, >=, batches->delta);
-    g_assert_cmpuint(all->compressed, >=, batches->compressed);
-    g_assert_cmpuint(all->raw, >=, batches->raw);
-    g_assert_cmpuint(all->direct_bytes, ==, batches->direct_bytes);
+    g_assert_cmpuint(told->zero, >=, came->zero);
+    g_assert_cmpuint(told->same, ==, came->same);
+    g_assert_cmpuint(told->recalled, ==, came->recalled);
+    g_assert_cmpuint(told->delta, >=, came->delta);
+    g_assert_cmpuint(told->compressed, >=, came->compressed);
+    g_assert_cmpuint(told->raw, >=, came->raw);
+    g_assert_cmpuint(told->direct_bytes, ==, came->direct_bytes);
 }
 
 static int
@@ -205,7 +205,7 @@ assert_over(Rig *rig)
     g_assert_cmpuint(rig->taken, ==, rig->input->len);
     g_assert_cmpuint(seen->bytes, ==, rig->input->len);
     packer_add_counts(rig->packer, &now);
-    assert_counts(&now, &rig->counts);
+    assert_told(&now, &rig->counts);
     g_assert_cmpuint(pages_of(&now), ==,
                      seen->pages + seen->zero_pages + seen->xbzrle_pages + seen->compressed_pages);
 }
@@ -531,7 +531,7 @@ test_free_at_work(void)
         g_clear_pointer(&rig.packer, packer_free);
         g_thread_join(beside);
         g_assert_true(crew_is_done(&gate.job));
-        assert_counts(&rig.total, &rig.counts);
+        assert_told(&rig.total, &rig.counts);
     }
     rig_down(&rig);
     packer_free(NULL);
@@ -563,12 +563,12 @@ test_two(void)
     assert_over(&a);
     assert_over(&b);
     packer_free(b.packer);
-    assert_counts(&total, &b.counts);
+    assert_told(&total, &b.counts);
     b.packer = NULL;
     b.crew = NULL;
     rig_down(&b);
     rig_down(&a);
-    assert_counts(&a.total, &a.counts);
+    assert_told(&a.total, &a.counts);
 }
 
 /* ---- with pages that both hosts have --------------------------------------------------------- */
@@ -847,7 +847,7 @@ test_aside(void)
     drain(&rig);
     assert_over(&rig);
     g_clear_pointer(&rig.packer, packer_free);
-    assert_counts(&rig.total, &rig.counts);
+    assert_told(&rig.total, &rig.counts);
     rig_down(&rig);
 }
 

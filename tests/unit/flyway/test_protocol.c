@@ -46,8 +46,9 @@ samples(Frame *frames)
                            .data = { (const guint8 *)payload, sizeof payload, 0x01020304 } };
     frames[n++] = (Frame){ .type = FRAME_MISSING, .lane = 3, .missing = { 5, 0xfffffffe } };
     frames[n++] = (Frame){ .type = FRAME_SETS, .sets = { .keeps = TRUE, .check = { 1, 2 } } };
-    frames[n++] = (Frame){ .type = FRAME_SETS_REPLY,
-                           .sets = { .n = 2, .sets = { { { 1 }, 7, { 2 } }, { { 3 }, 0, { 4 } } } } };
+    frames[n++] =
+        (Frame){ .type = FRAME_SETS_REPLY,
+                 .sets = { .n = 2, .sets = { { { 1 }, 7, { 2 } }, { { 3 }, 0, { 4 } } } } };
     frames[n++] = (Frame){ .type = FRAME_SETS_END, .ordinal = 0xfffffffe };
     frames[n++] = (Frame){ .type = FRAME_CREDIT, .lane = 3, .credit = 77 };
     frames[n++] = (Frame){ .type = FRAME_EOF, .lane = 3 };

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/fd.h"
@@ -233,12 +234,19 @@ cut_all(Duo *duo)
 typedef struct {
     int from, to;
     gsize sent, taken, total;
+    const guint8 *bytes; /* NULL: byte_at() */
 } Flow;
 
 static guint8
 byte_at(gsize at)
 {
     return (guint8)(at >> 3 ^ at >> 11 ^ at >> 17);
+}
+
+static guint8
+flow_byte(const Flow *flow, gsize at)
+{
+    return flow->bytes != NULL ? flow->bytes[at] : byte_at(at);
 }
 
 static void
@@ -249,7 +257,7 @@ push(Flow *flow)
     ssize_t done;
 
     for (gsize i = 0; i < n; i++)
-        bytes[i] = byte_at(flow->sent + i);
+        bytes[i] = flow_byte(flow, flow->sent + i);
     done = n > 0 ? write(flow->from, bytes, n) : 0;
     flow->sent += done > 0 ? (gsize)done : 0;
 }
@@ -261,7 +269,7 @@ pull(Flow *flow)
     ssize_t n = read(flow->to, bytes, sizeof bytes);
 
     for (ssize_t i = 0; i < n; i++)
-        g_assert_cmpuint(bytes[i], ==, byte_at(flow->taken + (gsize)i));
+        g_assert_cmpuint(bytes[i], ==, flow_byte(flow, flow->taken + (gsize)i));
     flow->taken += n > 0 ? (gsize)n : 0;
 }
 
@@ -329,6 +337,128 @@ test_cuts(void)
         g_assert_cmpuint(duo.sessions[0]->n_links, <=, connections);
         g_assert_cmpuint(session_wire_bytes(duo.sessions[0]), >, 0);
         duo_down(&duo);
+    }
+}
+
+/* ---- recall ---------------------------------------------------------------------------------- */
+
+static void
+put(GByteArray *stream, guint64 value, guint size)
+{
+    for (guint i = 0; i < size; i++) {
+        guint8 byte = (guint8)(value >> 8 * (size - 1 - i));
+
+        g_byte_array_append(stream, &byte, 1);
+    }
+}
+
+/* So many pages that differ, as QEMU sends them. */
+static GByteArray *
+pages_stream(guint pages)
+{
+    static const char section[] = "\x01\0\0\0\2\3ram\0\0\0\0\0\0\0\4";
+    GByteArray *stream = g_byte_array_new();
+    g_autoptr(GRand) rand = g_rand_new_with_seed(pages);
+
+    put(stream, 0x5145564d00000003, 8);
+    g_byte_array_append(stream, (const guint8 *)section, sizeof section - 1);
+    put(stream, 1 << 30 | 4, 8);
+    g_byte_array_append(stream, (const guint8 *)"\6pc.ram", 7);
+    put(stream, 1 << 30, 8);
+    put(stream, 0x10, 8);
+    put(stream, 0x0200000002, 5);
+    for (guint i = 0; i < pages; i++) {
+        put(stream, (guint64)i << 12 | (i > 0 ? 0x28 : 0x08), 8);
+        if (i == 0)
+            g_byte_array_append(stream, (const guint8 *)"\6pc.ram", 7);
+        for (guint k = 0; k < PAGE_BYTES / 4; k++)
+            put(stream, g_rand_int(rand), 4);
+    }
+    put(stream, 0x10, 8);
+    return stream;
+}
+
+/* Files of the two sides' sets. */
+typedef struct {
+    int index[2], pages[2];
+} Sets;
+
+static void
+recall_with(Duo *duo, guint8 number, const Sets *before, Sets *sets)
+{
+    guint8 older_id[RECALL_ID_SIZE] = { (guint8)(number - 1) }, id[RECALL_ID_SIZE] = { number };
+    guint8 key[RECALL_KEY_SIZE] = "a group's key";
+
+    for (int side = 0; side < 2; side++) {
+        Known *known = known_new(side, id, key);
+        RecallFiles files = { .index_fd = before != NULL ? dup(before->index[side]) : -1 };
+
+        for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++)
+            files.segment_fds[i] = -1;
+        if (before != NULL && side == FLYWAY_SOURCE) /* the destination has lost its pages */
+            files.segment_fds[0] = dup(before->pages[side]);
+        if (before != NULL)
+            g_assert_cmpint(known_add_set(known, older_id, &files), ==, 0);
+        sets->index[side] = memfd_create("index", MFD_CLOEXEC);
+        sets->pages[side] = memfd_create("pages", MFD_CLOEXEC);
+        g_assert_cmpint(known_keep(known, dup(sets->index[side]), dup(sets->pages[side]), 64 << 20),
+                        ==, 0);
+        session_set_known(duo->sessions[side], known);
+    }
+}
+
+static void
+carry_stream(Duo *duo, const GByteArray *stream, int cuts)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(9);
+    Flow flow = { .total = stream->len, .bytes = stream->data };
+
+    UNTIL(duo, duo->sessions[0]->sets_came);
+    flow.from = open_lane(duo, RIG_STREAM);
+    flow.to = duo->peers[RIG_STREAM][0];
+    duo->wait_us = 1000;
+    while (flow.taken < flow.total) {
+        push(&flow);
+        pull(&flow);
+        if (g_rand_int_range(rand, 0, 1000) < cuts)
+            cut_all(duo);
+        round_of(duo);
+    }
+    close(flow.from);
+    session_leave(duo->sessions[0]);
+    UNTIL(duo, session_is_final(duo->sessions[0]) && session_is_final(duo->sessions[1]));
+    g_assert_cmpint(session_seal(duo->sessions[0]), ==, 0);
+    g_assert_cmpint(session_seal(duo->sessions[1]), ==, 0);
+}
+
+/* There and back; on the way back the destination misses what it should have, so that batches come
+ * again, over connections that are cut. */
+static void
+test_recall(void)
+{
+    g_autoptr(GByteArray) stream = pages_stream(600);
+    Sets first, second;
+
+    for (int cuts = 0; cuts <= 20; cuts += 20) {
+        Duo there, back;
+        PackerCounts counts;
+
+        duo_up(&there, 2);
+        recall_with(&there, 1, NULL, &first);
+        carry_stream(&there, stream, cuts);
+        duo_down(&there);
+        duo_up(&back, 2);
+        recall_with(&back, 2, &first, &second);
+        carry_stream(&back, stream, cuts);
+        session_packed(back.sessions[0], &counts);
+        g_assert_cmpuint(counts.recalled, >, 0);
+        duo_down(&back);
+        for (int i = 0; i < 2; i++) {
+            close(first.index[i]);
+            close(first.pages[i]);
+            close(second.index[i]);
+            close(second.pages[i]);
+        }
     }
 }
 
@@ -840,6 +970,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/flyway/traffic/carries", test_carries);
     g_test_add_func("/flyway/traffic/cuts", test_cuts);
+    g_test_add_func("/flyway/traffic/recall", test_recall);
     g_test_add_func("/flyway/traffic/idle", test_idle);
     g_test_add_func("/flyway/traffic/stalled", test_stalled);
     g_test_add_func("/flyway/traffic/lost", test_lost);

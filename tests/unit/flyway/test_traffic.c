@@ -40,7 +40,8 @@ typedef struct {
     gboolean refuse;      /* no sockets at the destination */
     gint64 wait_us;       /* at most so long for the sessions' descriptors */
     guint refused;        /* connections that were */
-    int cuts[FLYWAY_LINKS];
+    int cuts[FLYWAY_LINKS], ends[FLYWAY_LINKS]; /* duplicates: the source's, the destination's */
+    gboolean cut_now;                           /* in the next round, after poll */
     guint n_connections;
     int peers[2][PEERS]; /* the destination's libvirt and QEMU, in order */
     guint n_peers[2];
@@ -85,7 +86,7 @@ duo_up(Duo *duo, guint connections)
 {
     *duo = (Duo){ .rig = rig_new(), .give = -1, .wait_us = 20000 };
     for (guint i = 0; i < FLYWAY_LINKS; i++)
-        duo->cuts[i] = -1;
+        duo->cuts[i] = duo->ends[i] = -1;
     if (connections > 0)
         duo->sessions[FLYWAY_SOURCE] = make_session(duo->rig, FLYWAY_SOURCE, connections);
     duo->sessions[FLYWAY_DESTINATION] = make_session(duo->rig, FLYWAY_DESTINATION, 0);
@@ -105,8 +106,10 @@ duo_down(Duo *duo)
 {
     drop_session(duo, 0);
     drop_session(duo, 1);
-    for (guint i = 0; i < FLYWAY_LINKS; i++)
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
         fd_close_p(&duo->cuts[i]);
+        fd_close_p(&duo->ends[i]);
+    }
     for (guint which = 0; which < 2; which++) {
         for (guint i = 0; i < duo->n_peers[which]; i++)
             fd_close_p(&duo->peers[which][i]);
@@ -117,12 +120,14 @@ duo_down(Duo *duo)
 static void
 give_connection(Duo *duo, guint32 want)
 {
-    int *cut = &duo->cuts[duo->n_connections++ % FLYWAY_LINKS];
+    guint place = duo->n_connections++ % FLYWAY_LINKS;
     int fds[2];
 
     rig_tcp_pair(fds);
-    fd_close_p(cut);
-    *cut = dup(fds[0]);
+    fd_close_p(&duo->cuts[place]);
+    fd_close_p(&duo->ends[place]);
+    duo->cuts[place] = dup(fds[0]);
+    duo->ends[place] = dup(fds[1]);
     session_give_connection(duo->sessions[0], want, fds[0]);
     session_give_connection(duo->sessions[1], 0, fds[1]);
 }
@@ -163,6 +168,25 @@ answer(Duo *duo, FlywaySide side)
     }
 }
 
+/* What is on its way is lost. */
+static void
+cut_all(Duo *duo)
+{
+    guint8 lost[65536];
+
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (duo->cuts[i] < 0)
+            continue;
+        while (recv(duo->ends[i], lost, sizeof lost, MSG_DONTWAIT) > 0)
+            ;
+        while (recv(duo->cuts[i], lost, sizeof lost, MSG_DONTWAIT) > 0)
+            ;
+        shutdown(duo->cuts[i], SHUT_RDWR);
+        fd_close_p(&duo->cuts[i]);
+        fd_close_p(&duo->ends[i]);
+    }
+}
+
 static void
 round_of(Duo *duo)
 {
@@ -178,6 +202,9 @@ round_of(Duo *duo)
         wake_us = MIN(wake_us, session_wake_us(duo->sessions[i], now_us));
     }
     poll(entries, n[2], (int)(MAX(wake_us - now_us, 0) / 1000));
+    if (duo->cut_now)
+        cut_all(duo);
+    duo->cut_now = FALSE;
     for (int i = 0; i < 2; i++) { /* what is given is first looked at by the next session_run */
         if (duo->sessions[i] != NULL)
             answer(duo, i);
@@ -217,16 +244,6 @@ open_lane(Duo *duo, guint which)
     g_assert_cmpint(fcntl(fd, F_SETFL, O_NONBLOCK), ==, 0);
     UNTIL(duo, duo->n_peers[which] > before);
     return fd;
-}
-
-static void
-cut_all(Duo *duo)
-{
-    for (guint i = 0; i < FLYWAY_LINKS; i++) {
-        if (duo->cuts[i] >= 0)
-            shutdown(duo->cuts[i], SHUT_RDWR);
-        fd_close_p(&duo->cuts[i]);
-    }
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -273,6 +290,26 @@ pull(Flow *flow)
     flow->taken += n > 0 ? (gsize)n : 0;
 }
 
+/* With frames on their way, while both know nothing of it, or while the source sends. */
+static void
+cut_sometimes(Duo *duo, GRand *rand, int cuts)
+{
+    Session *destination = duo->sessions[1];
+
+    if (g_rand_int_range(rand, 0, 1000) >= cuts)
+        return;
+    if (g_rand_boolean(rand)) {
+        duo->cut_now = TRUE;
+        return;
+    }
+    duo->sessions[1] = NULL; /* the source's round only */
+    duo->hold = TRUE;
+    round_of(duo);
+    duo->hold = FALSE;
+    duo->sessions[1] = destination;
+    cut_all(duo);
+}
+
 /* Both ways over two lanes; cuts: of 1000 rounds so many lose every connection. */
 static void
 carry(Duo *duo, gsize total, int cuts)
@@ -293,8 +330,7 @@ carry(Duo *duo, gsize total, int cuts)
             pull(&flows[i]);
             over &= flows[i].taken == flows[i].total;
         }
-        if (g_rand_int_range(rand, 0, 1000) < cuts)
-            cut_all(duo);
+        cut_sometimes(duo, rand, cuts);
         round_of(duo);
         g_assert_true(session_is_open(duo->sessions[0]));
     }
@@ -334,6 +370,7 @@ test_cuts(void)
         carry(&duo, 3 << 20, 30);
         g_assert_cmpuint(duo.sessions[0]->cuts, >, 0);
         g_assert_cmpuint(duo.sessions[1]->cuts, >, 0);
+        g_assert_cmpuint(line_resent_bytes(duo.sessions[0]->line), >, 0);
         g_assert_cmpuint(duo.sessions[0]->n_links, <=, connections);
         g_assert_cmpuint(session_wire_bytes(duo.sessions[0]), >, 0);
         duo_down(&duo);
@@ -420,8 +457,7 @@ carry_stream(Duo *duo, const GByteArray *stream, int cuts)
     while (flow.taken < flow.total) {
         push(&flow);
         pull(&flow);
-        if (g_rand_int_range(rand, 0, 1000) < cuts)
-            cut_all(duo);
+        cut_sometimes(duo, rand, cuts);
         round_of(duo);
     }
     close(flow.from);

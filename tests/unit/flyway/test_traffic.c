@@ -19,7 +19,7 @@
 #define SECOND G_USEC_PER_SEC
 #define PEERS 8
 
-static gint64 skew_us;
+static gint64 skew_us; /* atomic: codec threads read the clock, too */
 
 gint64 __real_clock_monotonic_us(void);
 gint64 __wrap_clock_monotonic_us(void);
@@ -27,7 +27,13 @@ gint64 __wrap_clock_monotonic_us(void);
 gint64
 __wrap_clock_monotonic_us(void)
 {
-    return __real_clock_monotonic_us() + skew_us;
+    return __real_clock_monotonic_us() + __atomic_load_n(&skew_us, __ATOMIC_RELAXED);
+}
+
+static void
+turn(gint64 by_us)
+{
+    __atomic_add_fetch(&skew_us, by_us, __ATOMIC_RELAXED);
 }
 
 /* ---- two sessions ---------------------------------------------------------------------------- */
@@ -354,7 +360,7 @@ test_carries(void)
     g_assert_cmpuint(duo.sessions[0]->cuts, ==, 0);
     session_packed(duo.sessions[0], &counts);
     g_assert_cmpuint(session_wire_bytes(duo.sessions[0]), >, 1000);
-    skew_us += FLYWAY_PING_US;
+    turn(FLYWAY_PING_US);
     UNTIL(&duo, session_clock(duo.sessions[0], &offset_us, &uncertainty_us));
     g_assert_cmpint(ABS(offset_us), <=, uncertainty_us);
     duo_down(&duo);
@@ -510,7 +516,7 @@ test_idle(void)
     for (guint i = 0; i < 60; i++) {
         guint before = duo.sessions[0]->n_samples;
 
-        skew_us += FLYWAY_PING_US;
+        turn(FLYWAY_PING_US);
         UNTIL(&duo, duo.sessions[0]->n_samples >= before + 2);
     }
     g_assert_cmpuint(duo.n_connections, ==, 2);
@@ -527,15 +533,15 @@ test_stalled(void)
     duo_open(&duo, 2);
     silent = g_steal_pointer(&duo.sessions[1]); /* has no rounds */
     duo.hold = TRUE;
-    skew_us += FLYWAY_STALL_US + 1;
+    turn(FLYWAY_STALL_US + 1);
     UNTIL(&duo, duo.sessions[0]->state == SESSION_CUT);
     g_assert_nonnull(strstr(duo.sessions[0]->lost.text, "nothing was heard"));
     UNTIL(&duo, duo.refused == 2);
-    skew_us += 300 * 1000; /* asked for again */
+    turn(300 * 1000); /* asked for again */
     UNTIL(&duo, duo.refused == 4);
     duo.sessions[1] = silent;
     duo.hold = FALSE;
-    skew_us += 300 * 1000;
+    turn(300 * 1000);
     UNTIL(&duo, duo.sessions[0]->n_links == 2 && duo.sessions[0]->state == SESSION_OPEN);
     carry(&duo, 1 << 18, 0);
     g_assert_cmpuint(duo.sessions[0]->cuts, ==, 1);
@@ -561,11 +567,11 @@ test_lost(void)
     duo.hold = TRUE;
     cut_all(&duo);
     UNTIL(&duo, duo.sessions[0]->state == SESSION_CUT && duo.sessions[1]->state == SESSION_CUT);
-    skew_us += 19 * SECOND;
+    turn(19 * SECOND);
     for (guint i = 0; i < 5; i++)
         round_of(&duo);
     g_assert_cmpint(duo.sessions[0]->state, ==, SESSION_CUT);
-    skew_us += 2 * SECOND;
+    turn(2 * SECOND);
     assert_failed(&duo, 0, GODWIT_ERROR_UNREACHABLE, "couldn't be made anew");
     assert_failed(&duo, 1, GODWIT_ERROR_UNREACHABLE, "couldn't be made anew");
     duo_down(&duo);
@@ -592,10 +598,10 @@ test_silence(void)
         for (guint i = 0; i < 3; i++)
             round_of(&duo);
         assert_rests(duo.sessions[1]);
-        skew_us += SECOND;
+        turn(SECOND);
     }
     g_assert_cmpint(duo.sessions[1]->state, ==, SESSION_OPEN);
-    skew_us += SECOND;
+    turn(SECOND);
     assert_failed(&duo, 1, GODWIT_ERROR_TIMEOUT, "Nothing was heard from host");
     duo.sessions[0] = silent;
     duo_down(&duo);
@@ -620,7 +626,7 @@ test_full(void)
         push(&flow);
         round_of(&duo);
     }
-    skew_us += FLYWAY_PING_US + SECOND;
+    turn(FLYWAY_PING_US + SECOND);
     for (guint i = 0; i < 20; i++)
         round_of(&duo);
     g_assert_cmpint(duo.sessions[0]->state, ==, SESSION_OPEN);
@@ -644,7 +650,7 @@ test_away(void)
     cut_all(&duo);
     while (duo.sessions[0]->state != SESSION_FAILED) {
         g_assert_cmpuint(duo.n_connections, <, before + 10);
-        skew_us += 300 * 1000;
+        turn(300 * 1000);
         UNTIL(&duo, duo.sessions[0]->n_hellos > 0);
         for (guint i = 0; i < 20; i++)
             round_of(&duo);
@@ -944,6 +950,20 @@ test_sets_twice(void)
     foe_down(&foe);
 }
 
+/* Sets are agreed on before there are lanes: later, a thread looks at them. */
+static void
+test_sets_late(void)
+{
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    say(&foe,
+        &(Frame){ .type = FRAME_LANE_OPEN, .lane = 1, .number = 1, .open = { LANE_STREAM, 1000 } });
+    say(&foe, &(Frame){ .type = FRAME_SETS, .number = 2 });
+    assert_failed(&foe.duo, FLYWAY_DESTINATION, GODWIT_ERROR_PROTOCOL, "SETS that can't be");
+    foe_down(&foe);
+}
+
 /* More than may be held of what comes too early. */
 static void
 test_early(void)
@@ -1022,6 +1042,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/traffic/sets-end", test_sets_end);
     g_test_add_func("/flyway/traffic/garbage", test_garbage);
     g_test_add_func("/flyway/traffic/sets-twice", test_sets_twice);
+    g_test_add_func("/flyway/traffic/sets-late", test_sets_late);
     g_test_add_func("/flyway/traffic/early", test_early);
     g_test_add_func("/flyway/traffic/odd", test_odd);
     return g_test_run();

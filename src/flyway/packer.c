@@ -15,8 +15,8 @@
  * The policy (policy.c) says for each batch what to spend on it, from what was measured: how long
  * batches took, what came out, and how often the connections were the ones to wait for. Where it
  * says that the link is faster than any packing, bytes go past the packer as DATA (aside), once
- * nothing is in it any more; the parser still looks on, and every ASIDE_BYTES a batch is packed, so
- * that what is known stays true.
+ * nothing is in it any more; the parser still looks on, and the policy is asked as if they were
+ * batches: where it changes its mind, or wants to try another way, the next batch is packed.
  *
  * Where pages may be known to the destination (known.c), packing has two parts, since what is known
  * depends on all batches before: the crew names the pages, the loop looks them up, batch for batch
@@ -37,7 +37,6 @@
 #define EXTRA 2 /* one is filled, one waits to go */
 #define RECORD_BYTES (STREAM_PAGE_SIZE + 16)
 #define SPANS_MAX (PAGE_BATCH_RAW / 9 + 1)
-#define ASIDE_BYTES (16u * 1024 * 1024)
 #define INTERVAL_US (100 * 1000)
 #define FIRST_INTERVAL_US (10 * 1000)
 
@@ -80,7 +79,8 @@ struct Packer {
     Policy policy;
     PackerCounts counts;
     gboolean aside;
-    guint64 aside_left; /* until a batch is packed again */
+    guint64 aside_bytes; /* for which the policy wasn't asked yet */
+    PolicyWay said;      /* by the policy, for the next batch; POLICY_WAYS: it is to be asked */
 
     /* the present interval */
     gint64 round_us, interval_us, interval_length_us;
@@ -143,6 +143,7 @@ packer_new(Crew *crew, Known *known, PackerCounts *total)
     stream_init(&packer->parser);
     policy_init(&packer->policy, crew_threads(crew));
     packer->interval_length_us = FIRST_INTERVAL_US;
+    packer->said = POLICY_WAYS;
     return packer;
 }
 
@@ -275,9 +276,10 @@ submit(Packer *packer)
 {
     Work *work = filling(packer);
 
-    work->way = policy_choose(&packer->policy);
+    work->way = packer->said != POLICY_WAYS ? packer->said : policy_choose(&packer->policy);
+    packer->said = POLICY_WAYS;
     packer->aside = work->way == POLICY_PASS;
-    packer->aside_left = ASIDE_BYTES;
+    packer->aside_bytes = 0;
     look(packer, work, !packer->aside && packer->n_submitted + 1 < packer->n_works);
     work->known = packer->known;
     work->looks_up = policy_hashes(work->way) && known_is_useful(packer->known);
@@ -290,7 +292,19 @@ submit(Packer *packer)
 gboolean
 packer_is_aside(Packer *packer)
 {
-    return packer->aside && packer->aside_left > 0 && packer_is_empty(packer);
+    return packer->aside && packer_is_empty(packer);
+}
+
+/* The policy hears of what passes as if it were batches. */
+static void
+ask_aside(Packer *packer, gsize length)
+{
+    packer->aside_bytes += length;
+    while (packer->aside && packer->aside_bytes >= PAGE_BATCH_RAW) {
+        packer->aside_bytes -= PAGE_BATCH_RAW;
+        packer->said = policy_choose(&packer->policy);
+        packer->aside = packer->said == POLICY_PASS;
+    }
 }
 
 void
@@ -302,7 +316,7 @@ packer_direct(Packer *packer, const guint8 *bytes, gsize length)
     stream_feed(&packer->parser, bytes, length, NULL, 0);
     met = met_between(&before, stream_counts(&packer->parser));
     add(&packer->counts, &met);
-    packer->aside_left -= MIN(length, packer->aside_left);
+    ask_aside(packer, length);
     packer->counts.direct_bytes += length;
     packer->sent_end += length;
     packer->raw_bytes += length;
@@ -314,7 +328,7 @@ packer_room(Packer *packer, gsize *room)
 {
     PageBatch *batch = filling(packer)->batch;
 
-    if (packer->n_submitted == packer->n_works || (packer->aside && packer->aside_left > 0)) {
+    if (packer->n_submitted == packer->n_works || packer->aside) {
         *room = 0; /* in the second case: until it is empty */
         return NULL;
     }

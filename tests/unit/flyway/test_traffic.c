@@ -372,7 +372,8 @@ test_full(void)
     flow.from = open_lane(&duo, RIG_STREAM);
     UNTIL(&duo, duo.sessions[0]->lanes[0].state == LANE_OPEN);
     silent = g_steal_pointer(&duo.sessions[1]);
-    duo.sessions[0]->lanes[0].pace.best[0] = 1e6; /* a fast path so far */
+    duo.sessions[0]->lanes[0].pace.wire.best[0] = 1e6; /* a fast path so far */
+    duo.sessions[0]->lanes[0].pace.raw.best[0] = 1e6;
     duo.sessions[0]->lanes[0].credit = 64 << 20;
     duo.wait_us = 1000;
     while (!(link_events(duo.sessions[0]->strands[0].link) & POLLOUT)) {

@@ -120,13 +120,14 @@ unpacker_free(Unpacker *unpacker)
 
 /* ---- in the crew's thread -------------------------------------------------------------------- */
 
+/* What comes again must have the same length: the window has counted it. */
 static int
 unpack(Entry *entry, Tools *tools, const guint8 *bytes, gsize length)
 {
     int result = page_unpack(entry->batch, tools->codec, bytes, length, &entry->why);
 
     if (result == 0 && entry->batch->raw_length != entry->raw) {
-        entry->why = "it isn't as long as its header said";
+        entry->why = "it came again with another length";
         return -EPROTO;
     }
     return result;
@@ -162,8 +163,11 @@ take_again(Entry *entry, Tools *tools)
     if (result < 0)
         return result;
     prepare(entry, tools);
-    result = page_fill(entry->batch, &known_destination, unpacker->known);
-    for (guint i = 0; result == 0 && i < n_first; i++) {
+    if (page_fill(entry->batch, &known_destination, unpacker->known) < 0) {
+        entry->why = "it came again with references";
+        return -EPROTO;
+    }
+    for (guint i = 0; i < n_first; i++) {
         PageItem *item = &entry->batch->pages[i];
 
         if (i >= entry->batch->n_pages || item->body != first[i].body) {
@@ -175,9 +179,8 @@ take_again(Entry *entry, Tools *tools)
             item->reference = first[i].reference;
         }
     }
-    if (result == 0)
-        known_took(unpacker->known, entry->batch, FALSE);
-    return result;
+    known_took(unpacker->known, entry->batch, FALSE);
+    return 0;
 }
 
 static int

@@ -73,8 +73,8 @@
  *
  * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
  * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
- * (flyway/known.c), and, if the destination keeps the session's pages, to those. Batches of a lane
- * count from 0. The destination that can't fill one says so with MISSING, once for each; nothing
+ * (flyway/known.c), and, if the destination keeps the session's pages, to those; only on the first
+ * stream lane. Batches of a lane count from 0. The destination that can't fill one says so with MISSING, once for each; nothing
  * that came after it is delivered before AGAIN has brought it. The source can make it again until
  * it has CREDIT for its bytes. It may send AGAIN unasked for a batch sent before.
  *

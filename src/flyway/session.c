@@ -25,8 +25,8 @@
  * for one whose Finish reply is watched when the session fails: that outcome must not be lost.
  *
  * Memory: 465 KiB for each link (at most 16), for each lane a ring of its window (lane.c) and what
- * packs or unpacks (packer.c, unpacker.c), the line (line.c), and what recall holds (known.c); of rings and line a session that keeps up
- * touches little. Summed up in docs/flyway-protocol.md.
+ * packs or unpacks (packer.c, unpacker.c), the line (line.c), and what recall holds (known.c); of
+ * rings and line a session that keeps up touches little. Summed up in docs/flyway-protocol.md.
  */
 #include "flyway/session.h"
 

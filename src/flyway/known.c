@@ -20,7 +20,7 @@
  * A set of which pages were missed PATIENCE times isn't used any more: each miss costs a round
  * trip.
  *
- * Memory: 24 to 40 bytes for each new page at the source, 4 to 8 at the destination, a bit for each
+ * Memory: 24 to 48 bytes for each new page at the source, 4 to 8 at the destination, a bit for each
  * older page; and what readers, index and writer say.
  */
 #include "flyway/known.h"

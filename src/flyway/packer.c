@@ -38,6 +38,7 @@
 #define RECORD_BYTES (STREAM_PAGE_SIZE + 16)
 #define SPANS_MAX (PAGE_BATCH_RAW / 9 + 1)
 #define SPARE_MAX 32
+#define SENT_MAX 320 /* that are kept: a window full of whole batches, and some short ones */
 #define INTERVAL_US (100 * 1000)
 #define FIRST_INTERVAL_US (10 * 1000)
 
@@ -381,6 +382,8 @@ packer_ready(const Packer *packer)
 {
     const Work *work = &packer->works[packer->first];
 
+    if (packer->sent.length >= SENT_MAX)
+        return NULL;
     return packer->n_chosen > 0 && crew_is_done(&work->job) ? work->batch : NULL;
 }
 

@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define AHEAD 4u
+#define ENTRIES_MAX                                                                                \
+    8192 /* of any honest source's: each takes a few hundred bytes more than it has */
 
 typedef struct {
     PageCodec *codec;
@@ -269,10 +271,14 @@ unpacker_batch(Unpacker *unpacker, const guint8 *payload, gsize length, gsize ro
 {
     guint32 raw = page_payload_raw(payload, length);
 
-    if (raw == 0 || raw > room) {
+    if (raw == 0 || length > raw + PAGE_PAYLOAD_MAX - PAGE_BATCH_RAW) {
         fault_set(fault, GODWIT_ERROR_PROTOCOL,
-                  raw == 0 ? "The other worker sent a batch that can't be: its size is impossible"
-                           : "The other worker sent more than the lane's window");
+                  "The other worker sent a batch that can't be: its size is impossible");
+        return FALSE;
+    }
+    if (raw > room || unpacker->entries.length >= ENTRIES_MAX) {
+        fault_set(fault, GODWIT_ERROR_PROTOCOL,
+                  "The other worker sent more than the lane's window");
         return FALSE;
     }
     push(unpacker, payload, length, raw)->number = unpacker->n_came++;
@@ -283,7 +289,17 @@ unpacker_batch(Unpacker *unpacker, const guint8 *payload, gsize length, gsize ro
 void
 unpacker_direct(Unpacker *unpacker, const guint8 *bytes, gsize length)
 {
-    push(unpacker, bytes, length, (guint32)length)->is_direct = TRUE;
+    Entry *last = g_queue_peek_tail(&unpacker->entries);
+
+    if (last == NULL || !last->is_direct) {
+        push(unpacker, bytes, length, (guint32)length)->is_direct = TRUE;
+        return;
+    }
+    last->bytes = g_realloc(last->bytes, last->length + length);
+    memcpy(last->bytes + last->length, bytes, length);
+    last->length += length;
+    last->raw += (guint32)length;
+    unpacker->bytes += length;
 }
 
 /* All that were submitted are the thread's no more, and are to be done again. */

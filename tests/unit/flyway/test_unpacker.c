@@ -153,7 +153,8 @@ test_order(Fixture *f, gconstpointer with_recall)
     make(f, 3, 1, NULL);
     first = g_memdup2(f->batch->raw, f->batch->raw_length);
     g_assert_true(give(f));
-    unpacker_direct(f->unpacker, (const guint8 *)"between", 7);
+    unpacker_direct(f->unpacker, (const guint8 *)"bet", 3);
+    unpacker_direct(f->unpacker, (const guint8 *)"ween", 4);
     make(f, 3, 9, NULL);
     second = g_memdup2(f->batch->raw, f->batch->raw_length);
     g_assert_true(give(f));

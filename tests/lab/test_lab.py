@@ -271,7 +271,7 @@ def test_a_guest_checks_its_memory(bare_lab):
     def rounds(count):
         more = bare_lab.witness("mind")["memory_rounds"] + count
         return wait_until(lambda: (r := bare_lab.witness("mind"))["memory_rounds"] >= more and r,
-                          f"{count} rounds over its memory", 60, every=0.3)
+                          f"{count} rounds over its memory", 90, every=0.5)
 
     before = rounds(2)
     assert before["memory_pages"] == 40 * 256 and before["memory_wrong"] == 0 and before["ok"]

@@ -77,8 +77,8 @@ def do_vm(lab, args):
     root = services.prepare(lab, client.say) if args.image == "services" and not xml else None
     memory = args.memory or (2048 if args.image == "services" else 512)
     show(client.ask(lab, "vm", name=args.vm, on=args.on, image=args.image, memory=memory,
-                    dirty=args.dirty, dirty_set=args.dirty_set, vcpus=args.vcpus, xml=xml,
-                    no_start=args.no_start, root=root))
+                    dirty=args.dirty, dirty_set=args.dirty_set, still=args.still, vcpus=args.vcpus,
+                    xml=xml, no_start=args.no_start, root=root))
     return 0
 
 
@@ -223,6 +223,8 @@ VERBS = {
              help="memory to dirty, half of it random (0)"),
         _arg("--dirty-set", type=_between(1, 65536), metavar="MB",
              help="memory that --dirty goes round in (two seconds' worth)"),
+        _arg("--still", type=_between(0, 65536), default=0, metavar="MB",
+             help="memory that nobody writes any more, half of it random, checked with the rest (0)"),
         _arg("--xml", metavar="FILE",
              help="this domain XML instead of an image; its name becomes NAME"),
         _arg("--no-start", action="store_true", help="define it only"),
@@ -235,8 +237,8 @@ VERBS = {
              help="time between two probes (1)"),
         _arg("--address", help="the VM's address, if it was made from XML"),
     ]),
-    "witness": (do_witness, "what the observer heard of a VM; fails if it ran twice, crashed or lost"
-                " data", [
+    "witness": (do_witness, "what the observer heard of a VM; fails if it ran twice, crashed, lost"
+                " data or found its memory wrong", [
         VM,
         _arg("--since-start", action="store_true", help="also what was before the last --reset"),
         _arg("--reset", action="store_true", help="count from now on; prints nothing"),

@@ -57,16 +57,20 @@ def build(path, make):
     return path
 
 
+WITNESS = ["witness.c", "memory.c", "memory.h"]
+
+
 def _programs(folder):
     os.mkdir(folder)
-    for name in ["witness", "probe"]:
+    for name, sources in {"witness": WITNESS, "probe": ["probe.c"]}.items():
         run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-o",
-             os.path.join(folder, name), os.path.join(LAB_DIR, "guest", name + ".c")])
+             os.path.join(folder, name),
+             *[os.path.join(LAB_DIR, "guest", source) for source in sources if source[-2:] == ".c"]])
 
 
 def programs():
     """Folder with the static programs `witness` and `probe`."""
-    key = _sources("witness.c", "probe.c")
+    key = _sources(*WITNESS, "probe.c")
     return build(os.path.join(cache_dir(), f"bin-{key}"), _programs)
 
 
@@ -143,7 +147,7 @@ def tiny():
     """(kernel, initramfs) of the tiny guest."""
     programs()          # takes the lock itself
     folder = kernel()
-    key = _sources("witness.c", "init")
+    key = _sources(*WITNESS, "init")
     image = os.path.join(cache_dir(), f"tiny-{key}-{os.path.basename(folder)}.img")
     build(image, lambda path: _initramfs(path, folder))
     return os.path.join(folder, "vmlinuz"), image

@@ -5,7 +5,8 @@ Theory of operation. One packet socket per host, bound to the switch's port towa
 what comes in there has left that host, whatever it claims. A filter in the kernel keeps all but
 witness datagrams out, so the migration's own traffic (with one link) costs nothing. The receive
 time is the kernel's: this process may be late. Datagrams of one guest are written in the order of
-reception to a log of fixed-size records (records.py); a full log becomes NAME.old, replacing the
+reception to a log of fixed-size records (records.py), those about its memory to one of their own,
+NAME.memory.log; a full log becomes NAME.old, replacing the
 one before. If the kernel had to drop something, the number is noted in drops.json: what is
 missing then proves nothing.
 """
@@ -18,11 +19,15 @@ import struct
 import sys
 
 from .base import write_file
-from .records import DATAGRAM, DATAGRAM_MAGIC, LOG, LOG_BYTES_MAX, PORT
+from .records import (DATAGRAM, DATAGRAM_MAGIC, LOG, LOG_BYTES_MAX, MEMORY_DATAGRAM, MEMORY_LOG,
+                      MEMORY_MAGIC, PORT)
 
 ETH_P_ALL = 3
 SO_ATTACH_FILTER, SO_TIMESTAMPNS, SO_RCVBUFFORCE = 26, 35, 33
 SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING = 263, 6, 4
+
+# By the datagram's magic: its layout, the log record's, and what the log's name has after the guest's
+KINDS = {DATAGRAM_MAGIC: (DATAGRAM, LOG, ""), MEMORY_MAGIC: (MEMORY_DATAGRAM, MEMORY_LOG, ".memory")}
 
 # ethertype IPv4, UDP, no later fragment, destination port PORT (tcpdump -dd has the same shape)
 _FILTER = [
@@ -51,7 +56,7 @@ def open_tap(device):
 
 
 class Logs:
-    """Log files by guest name."""
+    """Log files by guest name, with ".memory" behind it for the second kind."""
 
     def __init__(self, folder):
         self.folder, self.files = folder, {}
@@ -85,14 +90,15 @@ def _take(sock, place, logs):
                 raise
             continue        # told once for each cut; the kernel attaches the tap again by itself
         start = 14 + (frame[14] & 15) * 4 + 8
-        if address[2] == PACKET_OUTGOING or len(frame) < start + DATAGRAM.size:
+        kind = KINDS.get(frame[start:start + 4])
+        if address[2] == PACKET_OUTGOING or not kind or len(frame) < start + kind[0].size:
             continue
-        fields = DATAGRAM.unpack_from(frame, start)
+        fields = kind[0].unpack_from(frame, start)
         name = fields[1].rstrip(b"\0").decode("ascii", "replace")
-        if fields[0] != DATAGRAM_MAGIC or not name.replace("-", "").replace("_", "").isalnum():
+        if not name.replace("-", "").replace("_", "").isalnum():
             continue
         seconds, nanoseconds = struct.unpack("qq", control[0][2][:16])
-        logs.add(name, LOG.pack(seconds * 10**9 + nanoseconds, place, *fields[2:]))
+        logs.add(name + kind[2], kind[1].pack(seconds * 10**9 + nanoseconds, place, *fields[2:]))
 
 
 def main(folder, devices):

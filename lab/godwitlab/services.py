@@ -40,6 +40,7 @@ ip link set eth0 up
 ip addr replace "$ip/24" dev eth0
 set -- --name "$name" --observer "$observer" --observer-mac "$mac" --port "$port" --disk /dev/vdb
 [ "${{dirty:-0}}" -gt 0 ] && set -- "$@" --dirty "$dirty" --set "$set"
+[ "${{still:-0}}" -gt 0 ] && set -- "$@" --still "$still"
 exec /usr/local/sbin/witness "$@"
 """
 

@@ -19,6 +19,7 @@ BOOT = "/srv/godwit/boot"       # kernels and initramfs, the same in all hosts
 FIRST_ADDRESS = 100
 HEARD_WITHIN_S = {"tiny": 90, "services": 420}
 DIRTY_RESERVE_MB = 96           # what the guest's kernel and initramfs need
+DIRTY_SET_LEAST_MB = 8
 
 _DOMAIN = """\
 <domain type='{type}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -95,12 +96,19 @@ COMMAND_LINE = {
 }
 
 
-def working_set_mb(dirty, memory, wanted):
-    """MB that --dirty goes round in: two seconds' worth if not said, and never more than fits."""
-    most = memory - DIRTY_RESERVE_MB
+def working_set_mb(dirty, memory, wanted, still):
+    """MB that --dirty goes round in: two seconds' worth if not said, and never more than fits
+    beside --still."""
+    spare, least = memory - DIRTY_RESERVE_MB, DIRTY_SET_LEAST_MB if dirty else 0
+    most = spare - still
+    if most < least:
+        raise Usage(f"--still {still} does not fit: a guest with {memory} MB can spare"
+                    f" {spare - least}")
+    if not dirty:
+        return 0
     if wanted is not None and wanted > most:
         raise Usage(f"--dirty-set {wanted} does not fit: a guest with {memory} MB can spare {most}")
-    return wanted if wanted is not None else max(8, min(2 * dirty, most))
+    return wanted if wanted is not None else max(DIRTY_SET_LEAST_MB, min(2 * dirty, most))
 
 
 class Vms:
@@ -155,15 +163,16 @@ class Vms:
         vm.update(
             uuid=str(uuid.uuid4()), image=image, memory_mb=memory, vcpus=args["vcpus"],
             address=f"{VM}.{FIRST_ADDRESS + index}", mac=f"52:54:00:47:57:{index:02x}",
-            dirty_mb=dirty,
-            dirty_set_mb=working_set_mb(dirty, memory, args["dirty_set"]) if dirty else 0)
+            dirty_mb=dirty, still_mb=args["still"],
+            dirty_set_mb=working_set_mb(dirty, memory, args["dirty_set"], args["still"]))
         disks, vm["disks"] = [], []
         if image == "services":
             disks.append(self._disk(vm, "vda", "root", lambda path: self._copy(args["root"], path)))
         disks.append(self._disk(vm, "vdb" if disks else "vda", "witness", self._blank))
         vm["witness_disk"] = vm["disks"][-1]["file"]
         words = {"name": vm["name"], "ip": vm["address"], "observer": OBSERVER_ADDRESS,
-                 "mac": OBSERVER_MAC, "port": PORT, "dirty": dirty, "set": vm["dirty_set_mb"]}
+                 "mac": OBSERVER_MAC, "port": PORT, "dirty": dirty, "set": vm["dirty_set_mb"],
+                 "still": vm["still_mb"]}
         mend = not self.server.kvm and self.server.options["qemu"] < MENDED_IN
         emulated = _EMULATED.format(kib=memory * 1024 + 8) if mend else ""
         vm["xml"] = _DOMAIN.format(

@@ -10,13 +10,15 @@ A guest that runs once counts upwards. In the order in which its datagrams reach
                within LATE_MS after the place changed. Two copies would also repeat counters
     lost       counters never heard between the first and the last of a boot
     boots      how often the guest started in the time looked at; more than once: it crashed
+    memory_wrong  checks of a page by the guest itself that failed: memory was lost, mixed up or set
+               back. It and the other memory_* count since the guest's boot, whatever was reset
     fsynced_missing  pairs (sequence, counter) the guest reported as safely written that are not
                      on its disk
 """
 import os
 
 from .base import LabError, read_file, read_json
-from .records import (LOG, RING_OFFSET, RING_SLOTS, SECTOR_BYTES, SLOT, SLOT_MAGIC)
+from .records import (LOG, MEMORY_LOG, RING_OFFSET, RING_SLOTS, SECTOR_BYTES, SLOT, SLOT_MAGIC)
 
 LATE_MS = 50
 GAP_LISTED_MS = 20
@@ -124,16 +126,35 @@ def records(lab, name, since_ns=0):
                 yield record
 
 
+def memory(lab, name, started_ns):
+    """What the guest told last of the checks of its memory."""
+    last = _last(lab.path("witness", name + ".memory.log"), MEMORY_LOG)
+    if not last or last[0] < started_ns:
+        return {"memory_pages": 0, "memory_checked": 0, "memory_rounds": 0, "memory_wrong": 0,
+                "memory_sum": None}
+    pages, checked, rounds, wrong, total, page, carries, expected = last[3:]
+    told = {"memory_pages": pages, "memory_checked": checked, "memory_rounds": rounds,
+            "memory_wrong": wrong, "memory_sum": f"{total:016x}" if total else None}
+    if wrong:
+        told["memory_last_wrong"] = {"page": page, "carries": carries, "expected": expected}
+    return told
+
+
 def last_heard_ns(lab, name):
     """When the witness was last heard; 0 if never."""
-    path = lab.path("witness", name + ".log")
+    last = _last(lab.path("witness", name + ".log"), LOG)
+    return last[0] if last else 0
+
+
+def _last(path, layout):
+    """The last record of a log, or None."""
     try:
-        size = os.path.getsize(path) // LOG.size * LOG.size
+        size = os.path.getsize(path) // layout.size * layout.size
         with open(path, "rb") as file:
-            file.seek(max(0, size - LOG.size))
-            return LOG.unpack(file.read(LOG.size))[0] if size else 0
+            file.seek(max(0, size - layout.size))
+            return layout.unpack(file.read(layout.size)) if size else None
     except FileNotFoundError:
-        return 0
+        return None
 
 
 def missing_on_disk(path, boot, synced):
@@ -163,12 +184,13 @@ def analyse(lab, name, now_ns, since_start=False, disk=None):
     analysis = Analysis(places)
     for record in records(lab, name, since):
         analysis.add(record)
-    result = {"vm": name, **analysis.result(now_ns)}
+    result = {"vm": name, **analysis.result(now_ns), **memory(lab, name, started)}
     result["observer_dropped"] = read_json(lab.path("witness", "drops.json"), {}).get("dropped", 0)
     if disk:
         result["fsynced_reported"] = len(analysis.synced)
         result["fsynced_missing"] = missing_on_disk(disk, analysis.boot, analysis.synced)
     bad = result["doubled"] + result["gone_back"] + result.get("fsynced_missing", 0)
+    bad += result["memory_wrong"]
     # A guest that starts anew by itself has crashed; after a wanted reboot one uses --reset.
     result["ok"] = bad == 0 and result["boots"] == 1
     return result

@@ -4,7 +4,7 @@
  *
  * Theory of operation
  *
- * Four threads, each with one duty, so that none can hold up another:
+ * Five threads, each with one duty, so that none can hold up another:
  *
  *   tick   (real-time) every 10 ms: counter += 1, one datagram to the observer.
  *   disk   every 100 ms: the counter goes to the next slot of a ring of sectors,
@@ -13,8 +13,12 @@
  *          pair that the observer ever saw must be found on the disk, until the ring comes round
  *          and a later sequence took its slot.
  *   dirty  every 10 ms: writes its share of N MB/s of pages, in order through a fixed working
- *          set; the first half of each page is random, the second half repeats.
- *   echo   answers UDP datagrams on port 7.
+ *          set; the first half of each page is random, the second half repeats (memory.h).
+ *   memory (when nobody else wants the processor) 10 ms after the last time: checks the next pages of what dirty
+ *          writes, and of a region that nobody writes, if there is one; every 250 ms it tells the
+ *          observer what it found, in datagrams of a second kind.
+ *   echo   answers UDP datagrams on port 7. One that says "GWW-SPOIL" changes a bit of the memory
+ *          that is checked: a test must see it found.
  *
  * Invariants. A counter value is sent once. After a pause or a clock step nothing is made up for:
  * the rhythm starts anew from now, so a pause shows as one gap and never as a burst. The boot
@@ -24,6 +28,8 @@
  * lab/godwitlab/records.py holds the same layout.
  */
 #define _GNU_SOURCE
+#include "memory.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -33,12 +39,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -52,6 +58,9 @@
 #define RING_OFFSET     (1024 * 1024)
 #define PAGE_BYTES      4096
 #define ECHO_PORT       7
+#define CHECKED_AT_ONCE 48          /* pages: less than 20 MB/s, an emulated guest has time left */
+#define TOLD_EACH       25          /* times */
+#define SPOIL           "GWW-SPOIL"
 
 struct datagram {
     char magic[4];                  /* "GWW1" */
@@ -63,6 +72,14 @@ struct datagram {
     uint64_t synced_counter;
     uint64_t realtime_ns;
     uint64_t monotonic_ns;
+};
+
+struct memory_datagram {
+    char magic[4];                  /* "GWM1" */
+    uint32_t reserved;
+    char name[32];
+    uint64_t boot;
+    struct memory_found found;
 };
 
 struct slot {
@@ -78,7 +95,7 @@ struct witness {
     const char *name, *disk, *observer_mac, *interface;
     struct sockaddr_in observer;
     uint64_t boot;
-    long dirty_mb_per_s, set_mb;
+    long dirty_mb_per_s, set_mb, still_mb;
     /* shared */
     atomic_uint_fast64_t counter;
     pthread_mutex_t lock;           /* guards the pair below */
@@ -210,40 +227,44 @@ disk_thread(void *unused)
     return NULL;
 }
 
-static void
-fill_page(uint64_t *page, uint64_t *random, uint64_t pattern)
-{
-    for (int i = 0; i < PAGE_BYTES / 16; i++) {
-        *random ^= *random << 13;
-        *random ^= *random >> 7;
-        *random ^= *random << 17;
-        page[i] = *random;
-    }
-    for (int i = PAGE_BYTES / 16; i < PAGE_BYTES / 8; i++)
-        page[i] = pattern;
-}
-
 static void *
 dirty_thread(void *unused)
 {
-    size_t bytes = (size_t) self.set_mb << 20, at = 0;
-    uint64_t random = self.boot | 1, round = 0, owed = 0, next;
     uint64_t per_tick = (uint64_t) self.dirty_mb_per_s * 1000 * 1000 / (NS_PER_S / TICK_NS);
-    char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t owed = 0, next;
 
     (void) unused;
-    if (memory == MAP_FAILED)
-        die("memory to dirty");
     for (next = clock_ns(CLOCK_MONOTONIC);;) {
         wait_period(&next, TICK_NS);
-        for (owed += per_tick; owed >= PAGE_BYTES; owed -= PAGE_BYTES) {
-            fill_page((uint64_t *) (void *) (memory + at), &random, round);
-            at += PAGE_BYTES;
-            if (at == bytes) {
-                at = 0;
-                round++;
-            }
-        }
+        for (owed += per_tick; owed >= PAGE_BYTES; owed -= PAGE_BYTES)
+            memory_dirty_next();
+    }
+    return NULL;
+}
+
+static void *
+memory_thread(void *unused)
+{
+    struct memory_datagram d = { .magic = { 'G', 'W', 'M', '1' }, .boot = self.boot };
+    struct sched_param none = { .sched_priority = 0 };
+    const struct timespec pause = { .tv_nsec = TICK_NS };
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    (void) unused;
+    if (fd < 0)
+        die("socket");
+    pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    snprintf(d.name, sizeof(d.name), "%s", self.name);
+    memory_fill();
+    for (unsigned int time = 1;; time++) {
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        for (int i = 0; i < CHECKED_AT_ONCE; i++)
+            memory_check_next();
+        if (time % TOLD_EACH != 0)
+            continue;
+        d.found = *memory_found();
+        sendto(fd, &d, sizeof(d), MSG_DONTWAIT, (struct sockaddr *) &self.observer,
+               sizeof(self.observer));
     }
     return NULL;
 }
@@ -263,6 +284,8 @@ echo_thread(void *unused)
         socklen_t from_len = sizeof(from);
         ssize_t n = recvfrom(fd, buffer, sizeof(buffer), 0, (struct sockaddr *) &from, &from_len);
 
+        if (n == sizeof(SPOIL) - 1 && memcmp(buffer, SPOIL, sizeof(SPOIL) - 1) == 0)
+            memory_spoil();
         if (n >= 0)
             sendto(fd, buffer, (size_t) n, MSG_DONTWAIT, (struct sockaddr *) &from, from_len);
     }
@@ -288,6 +311,7 @@ static const struct option options[] = {
     { "disk", required_argument, NULL, 'k' },
     { "dirty", required_argument, NULL, 'd' },
     { "set", required_argument, NULL, 's' },
+    { "still", required_argument, NULL, 't' },
     { NULL, 0, NULL, 0 },
 };
 
@@ -307,15 +331,29 @@ parse(int argc, char **argv)
         case 'k': self.disk = optarg; break;
         case 'd': self.dirty_mb_per_s = atol(optarg); break;
         case 's': self.set_mb = atol(optarg); break;
+        case 't': self.still_mb = atol(optarg); break;
         default: exit(2);
         }
     }
     if (self.name == NULL || self.observer.sin_port == 0) {
         fprintf(stderr, "usage: witness --name NAME --observer ADDRESS --port PORT"
                         " [--observer-mac MAC] [--interface NAME] [--disk DEVICE]"
-                        " [--dirty MB/s --set MB]\n");
+                        " [--dirty MB/s --set MB] [--still MB]\n");
         exit(2);
     }
+}
+
+static void
+start_memory(void)
+{
+    bool dirty = self.dirty_mb_per_s > 0 && self.set_mb > 0;
+
+    if (!dirty && self.still_mb <= 0)
+        return;
+    memory_setup(self.boot, dirty ? (size_t) self.set_mb << 20 : 0, (size_t) self.still_mb << 20);
+    if (dirty)
+        start(dirty_thread);
+    start(memory_thread);
 }
 
 int
@@ -326,8 +364,7 @@ main(int argc, char **argv)
         self.boot = clock_ns(CLOCK_REALTIME) * 2654435761u ^ clock_ns(CLOCK_MONOTONIC);
     if (self.disk != NULL)
         start(disk_thread);
-    if (self.dirty_mb_per_s > 0 && self.set_mb > 0)
-        start(dirty_thread);
+    start_memory();
     start(echo_thread);
     tick_thread(NULL);
     return 0;

@@ -254,6 +254,63 @@ def test_shape_holds_and_reaches_its_rate(bare_lab, source, target):
     assert 85e6 < rate < 105e6
 
 
+# The sum over 32 MiB of still memory: the same in every guest.
+STILL_32_SUM = "43040326572c4d63"
+
+
+def spoil(lab, made):
+    """Lets a guest change a bit of its own memory that it checks."""
+    lab.on("switch", "python3", "-c", "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+           f" s.settimeout(5); s.sendto(b'GWW-SPOIL', ('{made['address']}', 7)); s.recv(64)")
+
+
+def test_a_guest_checks_its_memory(bare_lab):
+    made = bare_lab.vm("mind", memory=192, dirty=5, dirty_set=8, still=32)
+    assert (made["dirty_set_mb"], made["still_mb"]) == (8, 32)
+
+    def rounds(count):
+        more = bare_lab.witness("mind")["memory_rounds"] + count
+        return wait_until(lambda: (r := bare_lab.witness("mind"))["memory_rounds"] >= more and r,
+                          f"{count} rounds over its memory", 90, every=0.5)
+
+    before = rounds(2)
+    assert before["memory_pages"] == 40 * 256 and before["memory_wrong"] == 0 and before["ok"]
+    assert before["memory_checked"] >= before["memory_rounds"] * before["memory_pages"]
+    bare_lab.move("mind", "h2")
+    after = rounds(2)
+    assert after["memory_wrong"] == 0 and after["ok"] and after["boots"] == 1
+    assert before["memory_sum"] == after["memory_sum"] == STILL_32_SUM
+    spoil(bare_lab, made)
+    spoilt = rounds(2)
+    assert not spoilt["ok"] and 1 <= spoilt["memory_wrong"] <= 4, spoilt
+    assert spoilt["memory_sum"] != STILL_32_SUM
+    assert spoilt["memory_last_wrong"] == {"page": 32 * 128, "carries": 1, "expected": 1}
+    bare_lab.reset("mind")
+    assert not wait_until(lambda: (r := bare_lab.witness("mind"))["received"] and r, "it is heard")["ok"]
+    bare_lab.destroy("mind")
+
+
+def test_spoilt_memory_that_is_rewritten_is_found_out_too(bare_lab):
+    made = bare_lab.vm("mend", memory=192, dirty=1, dirty_set=8)
+    wait_until(lambda: bare_lab.witness("mend")["memory_rounds"] > 0, "it checks", 30, every=0.2)
+    spoil(bare_lab, made)
+    wait_until(lambda: bare_lab.witness("mend")["memory_wrong"], "it is found", 30, every=0.2)
+    result = bare_lab.witness("mend")
+    assert not result["ok"] and result["memory_sum"] is None
+    assert result["memory_last_wrong"]["page"] == 0
+    bare_lab.destroy("mend")
+
+
+def test_a_guest_without_memory_to_check_says_so(bare_lab):
+    done = bare_lab.run("vm", "small", "--memory", 192, "--still", 128, check=False)
+    assert done.returncode == 2 and "can spare 96" in done.stderr
+    bare_lab.vm("small", memory=192)
+    result = bare_lab.witness("small")
+    assert (result["memory_pages"], result["memory_rounds"], result["memory_sum"]) == (0, 0, None)
+    assert result["ok"]
+    bare_lab.destroy("small")
+
+
 def test_a_guest_rolled_back_is_found_out(bare_lab):
     bare_lab.vm("twice", memory=192)
     bare_lab.virsh("h1", "save", "twice", "/srv/godwit/shared/twice.save")

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-#define FDS_MAX 8 /* descriptors in one datagram */
+#define FDS_MAX 10 /* descriptors in one datagram */
 
 int
 fd_send(int socket, const void *data, gsize length, const int *fds, gsize n_fds)

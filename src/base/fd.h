@@ -23,7 +23,7 @@ fd_steal(int *fd)
     return taken;
 }
 
-/** Sends one datagram of a SOCK_SEQPACKET socket with up to 8 descriptors (not closed here). 0 or -errno. */
+/** Sends one datagram of a SOCK_SEQPACKET socket with up to 10 descriptors (not closed here). 0 or -errno. */
 int fd_send(int socket, const void *data, gsize length, const int *fds, gsize n_fds);
 /** Receives one; returns its length (0 = peer closed) or -errno; -EMSGSIZE if it was longer than size
  * (the rest is dropped, descriptors closed). *n_fds: in room, out received; received ones are

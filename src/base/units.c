@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/units.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -121,4 +122,31 @@ units_parse_bytes(const char *text, guint64 *bytes, GError **error)
     }
     *bytes = (guint64)(value * multiple);
     return TRUE;
+}
+
+gboolean
+units_parse_seconds(const char *text, gint64 *seconds, GError **error)
+{
+    static const struct {
+        const char *unit;
+        gint64 seconds;
+    } units[] = {
+        { "", 1 }, { "s", 1 }, { "m", 60 }, { "min", 60 }, { "h", 3600 }, { "d", 86400 }
+    };
+    char *end = NULL;
+    gint64 number;
+
+    errno = 0;
+    number = g_ascii_strtoll(text, &end, 10);
+    if (g_ascii_isdigit(text[0]) && errno == 0 && number > 0 && number < G_MAXINT32) {
+        for (gsize i = 0; i < G_N_ELEMENTS(units); i++) {
+            if (strcmp(end, units[i].unit) != 0)
+                continue;
+            *seconds = number * units[i].seconds;
+            return TRUE;
+        }
+    }
+    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                "\"%s\" is not a duration; write it as 90s, 15m, 2h or 1d", text);
+    return FALSE;
 }

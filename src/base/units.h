@@ -11,3 +11,5 @@ char *units_rate(double bytes_per_second);
 char *units_duration(gint64 microseconds);
 /** Parses "512", "512M", "1.5GiB" (binary multiples) to bytes. GODWIT_ERROR_INVALID. */
 gboolean units_parse_bytes(const char *text, guint64 *bytes, GError **error);
+/** Parses "90", "90s", "15m", "2h", "7d" to seconds, at least 1. GODWIT_ERROR_INVALID. */
+gboolean units_parse_seconds(const char *text, gint64 *seconds, GError **error);

@@ -12,7 +12,6 @@
  */
 #include "cli/args.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -254,31 +253,4 @@ args_parse(const char *const *words, GError **error)
     if (!args_judge(args, error))
         return NULL;
     return g_steal_pointer(&args);
-}
-
-gboolean
-args_duration_s(const char *text, gint64 *seconds, GError **error)
-{
-    static const struct {
-        const char *unit;
-        gint64 seconds;
-    } units[] = {
-        { "", 1 }, { "s", 1 }, { "m", 60 }, { "min", 60 }, { "h", 3600 }, { "d", 86400 }
-    };
-    char *end = NULL;
-    gint64 number;
-
-    errno = 0;
-    number = g_ascii_strtoll(text, &end, 10);
-    if (g_ascii_isdigit(text[0]) && errno == 0 && number > 0 && number < G_MAXINT32) {
-        for (gsize i = 0; i < G_N_ELEMENTS(units); i++) {
-            if (strcmp(end, units[i].unit) != 0)
-                continue;
-            *seconds = number * units[i].seconds;
-            return TRUE;
-        }
-    }
-    g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
-                "\"%s\" is not a duration; write it as 90s, 15m, 2h or 1d", text);
-    return FALSE;
 }

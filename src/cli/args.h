@@ -16,6 +16,3 @@ typedef struct {
 Args *args_parse(const char *const *words, GError **error);
 void args_free(Args *args);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Args, args_free)
-
-/** "15m", "2h", "90s", "1d", "90" (seconds). INVALID. */
-gboolean args_duration_s(const char *text, gint64 *seconds, GError **error);

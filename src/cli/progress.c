@@ -80,6 +80,8 @@ pieces_of_copy(GArray *pieces, const MigrationProgress *p)
 
     if (p->pass <= 0 && p->done_bytes <= 0 && p->remaining_bytes <= 0)
         return; /* not heard of QEMU yet */
+    if (p->cut_off)
+        piece_add(pieces, 0, g_strdup("connection lost, resuming"));
     if (p->pass > 0)
         piece_add(pieces, 2, g_strdup_printf("pass %" G_GINT64_FORMAT, p->pass));
     piece_add(pieces, 5, g_strdup_printf("%s done", done));
@@ -164,7 +166,9 @@ progress_line_of_all(GPtrArray *tasks, int width)
         if (task->migration->progress && g_strcmp0(task->migration->stage, "copy") == 0) {
             g_autofree char *left = units_bytes(MAX(task->migration->progress->remaining_bytes, 0));
 
-            g_string_append_printf(out, ", %s left", left);
+            g_string_append_printf(out, ", %s%s left",
+                                   task->migration->progress->cut_off ? "connection lost, " : "",
+                                   left);
         }
     }
     return width > 0 ? text_fit(out->str, width) : g_strdup(out->str);
@@ -183,17 +187,19 @@ progress_change(ProgressSeen *seen, const Task *task, gint64 now_ms)
     const char *stage = m ? m->stage : NULL;
     /* Passes are news only while copying. */
     gint64 pass = m && m->progress && g_strcmp0(stage, "copy") == 0 ? m->progress->pass : 0;
+    gboolean cut_off = pass > 0 && m->progress->cut_off;
     gboolean cancelling = task->cancel_requested && !task_is_ended(task);
     g_autofree char *line = NULL, *clock = NULL;
 
     if (seen->any && seen->state == task->state && g_strcmp0(seen->stage, stage) == 0 &&
-        seen->pass == pass && seen->cancelling == cancelling)
+        seen->pass == pass && seen->cancelling == cancelling && seen->cut_off == cut_off)
         return NULL;
     g_free(seen->stage);
     seen->stage = g_strdup(stage);
     seen->pass = pass;
     seen->state = task->state;
     seen->cancelling = cancelling;
+    seen->cut_off = cut_off;
     seen->any = TRUE;
     line = progress_line(task, 0);
     clock = when_clock(now_ms);

@@ -18,10 +18,10 @@ typedef struct {
     char *stage;
     gint64 pass;
     int state;
-    gboolean any, cancelling;
+    gboolean any, cancelling, cut_off;
 } ProgressSeen;
 void progress_seen_clear(ProgressSeen *seen);
 
-/** A plain line where stage, pass or state changed since `seen`, which is brought up to date; else
- * NULL. */
+/** A plain line where stage, pass or state changed, or the connection was lost or is back, since
+ * `seen`, which is brought up to date; else NULL. */
 char *progress_change(ProgressSeen *seen, const Task *task, gint64 now_ms);

@@ -65,19 +65,50 @@ ms_text(double ms)
                                                 : g_strdup("not measured");
 }
 
+static gint64
+pages_sent(const MigrationPages *pages)
+{
+    return pages->same + pages->recalled + pages->delta + pages->compressed + pages->raw;
+}
+
+/* ", 4.2 times less than the pages that aren't zero", or "" */
+static char *
+ratio_text(const Migration *m)
+{
+    double bytes = m->pages ? 4096.0 * (double)pages_sent(m->pages) : 0;
+
+    if (m->wire_bytes <= 0 || bytes < (double)m->wire_bytes)
+        return g_strdup("");
+    return g_strdup_printf(", %.1f times less than the pages that aren't zero",
+                           bytes / (double)m->wire_bytes);
+}
+
 static void
 append_bytes(Page *page, const Migration *m)
 {
+    g_autofree char *ratio = ratio_text(m);
     g_autofree char *memory = units_bytes(MAX(m->memory_bytes, 0));
     g_autofree char *wire = units_bytes(MAX(m->wire_bytes, 0));
 
     if (m->memory_bytes > 0)
         page_linef(page, "Memory", "%s", memory);
     if (m->wire_bytes > 0 && m->memory_bytes > 0)
-        page_linef(page, "Wire", "%s, %.2f of the memory", wire,
-                   (double)m->wire_bytes / m->memory_bytes);
+        page_linef(page, "Wire", "%s, %.2f of the memory%s", wire,
+                   (double)m->wire_bytes / m->memory_bytes, ratio);
     else if (m->wire_bytes > 0)
         page_linef(page, "Wire", "%s", wire);
+}
+
+static void
+append_connection(Page *page, const Migration *m)
+{
+    g_autofree char *resent = units_bytes(MAX(m->resent_bytes, 0));
+
+    if (m->resumes == 1)
+        page_linef(page, "Connection", "lost and resumed once, %s sent twice", resent);
+    else if (m->resumes > 1)
+        page_linef(page, "Connection", "lost and resumed %" G_GINT64_FORMAT " times, %s sent twice",
+                   m->resumes, resent);
 }
 
 static void
@@ -130,8 +161,10 @@ append_header(Page *page, const Task *task, gint64 now_ms)
         page_linef(page, "Blackout", "%s (until it was heard on the network of %s)", blackout,
                    m->to ? m->to : "the destination");
     }
-    if (m)
+    if (m) {
         append_bytes(page, m);
+        append_connection(page, m);
+    }
 }
 
 static void
@@ -149,6 +182,8 @@ append_progress(Page *page, const Migration *m)
     eta = seconds_text(p->eta_s);
     page_section(page, "Progress");
     page_linef(page, "Stage", "%s, pass %" G_GINT64_FORMAT, m->stage ? m->stage : "-", p->pass);
+    if (p->cut_off)
+        page_line(page, "Link", COLOUR_WARN, "connection lost, resuming");
     page_linef(page, "Bytes", "%s done, %s left", done, left);
     page_linef(page, "Rates", "%s sent, %s dirtied", rate, dirty);
     page_linef(page, "Time left", "%s", eta);
@@ -229,10 +264,8 @@ append_pages(Page *page, const MigrationPages *pages)
         { "raw", pages->raw, "as they are" },
     };
     g_autoptr(Table) table = table_new(columns);
-    gint64 total = 0;
+    gint64 total = pages->zero + pages_sent(pages);
 
-    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++)
-        total += rows[i].count;
     if (total <= 0)
         return;
     for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {

@@ -86,6 +86,7 @@ gboolean run_vm_show(Cli *cli, GError **error);
 gboolean run_network_list(Cli *cli, GError **error);
 gboolean run_datastore_list(Cli *cli, GError **error);
 gboolean run_migrate(Cli *cli, GError **error);
+gboolean run_recall_clear(Cli *cli, GError **error);
 gboolean run_task_list(Cli *cli, GError **error);
 gboolean run_task_show(Cli *cli, GError **error);
 gboolean run_task_watch(Cli *cli, GError **error);

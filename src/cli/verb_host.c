@@ -29,7 +29,7 @@ host_add_body(Cli *cli, GError **error)
     JsonObject *object;
     gint64 seconds = 0;
 
-    if (valid && !args_duration_s(valid, &seconds, error)) {
+    if (valid && !units_parse_seconds(valid, &seconds, error)) {
         g_prefix_error(error, "--valid: ");
         return NULL;
     }
@@ -178,6 +178,29 @@ show_memory(Page *page, const Host *host)
                    free_bytes, reserved);
 }
 
+static void
+show_recall(Page *page, const HostRecall *recall)
+{
+    g_autofree char *bytes = NULL, *limit = NULL, *oldest = NULL;
+
+    if (!recall)
+        return;
+    if (!recall->active)
+        page_linef(page, "Recall", "not used: %s", recall->reason ? recall->reason : "unknown");
+    bytes = units_bytes((guint64)MAX(recall->bytes, 0));
+    limit = units_bytes((guint64)MAX(recall->max_bytes, 0));
+    oldest = when_short(recall->oldest_ms, clock_wall_ms());
+    if (recall->sets > 0)
+        page_linef(page, recall->active ? "Recall" : "",
+                   "%s of %s in %" G_GINT64_FORMAT " set%s, the oldest made %s", bytes, limit,
+                   recall->sets, recall->sets == 1 ? "" : "s", oldest);
+    else if (recall->active)
+        page_linef(page, "Recall", "nothing kept yet; at most %s", limit);
+    if (recall->pages_asked > 0)
+        page_linef(page, "", "%.0f %% of the pages of moves from here were at the destination",
+                   100.0 * (double)recall->pages_found / (double)recall->pages_asked);
+}
+
 static int
 by_word(gconstpointer a, gconstpointer b)
 {
@@ -217,6 +240,7 @@ show_host(Page *page, const Host *host)
                migration && *migration ? migration : "no address", host->migration_port);
     show_cpu(page, host->cpu);
     show_memory(page, host);
+    show_recall(page, host->recall);
     page_linef(page, "Load", "%.2f", host->load_1m);
     if (host->uptime_s > 0)
         page_linef(page, "Up for", "%s", uptime);

@@ -180,6 +180,8 @@ show_vm(Page *page, const Vm *vm)
                vm->cpu_model ? vm->cpu_model : "");
     page_linef(page, "Machine", "%s, %s", vm->machine ? vm->machine : "-",
                vm->domain_type ? vm->domain_type : "-");
+    if (vm->recall_group)
+        page_line(page, "Group", COLOUR_NONE, vm->recall_group);
     page_linef(page, "Definition", "%s%s", vm->persistent ? "persistent" : "transient",
                vm->autostart ? ", started with the host" : "");
     show_disks(page, vm);

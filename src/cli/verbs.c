@@ -79,6 +79,10 @@ static const CliOption migrate_options[] = {
     { "detach", 'd', ARG_NONE, NULL, "return as soon as the source host has accepted" },
     { NULL },
 };
+static const CliOption recall_clear_options[] = {
+    { "host", 0, ARG_HOST, "HOST", "only on this host; on all where not given" },
+    { NULL },
+};
 static const CliOption task_list_options[] = {
     { "all", 'a', ARG_NONE, NULL,
       "all that the manager keeps, not only what runs and the last day's" },
@@ -164,6 +168,17 @@ const Verb verbs[] = {
       "With several VMs the exit status is 0 if all moved, that of the failures if they agree, "
       "else 1.",
       run_migrate },
+
+    { "recall clear", "[VM]", ARG_VM, 0, 1, recall_clear_options,
+      "Forget pages of VMs' memory that hosts keep for later moves",
+      "Hosts keep pages of VMs that left or came, encrypted, so that moves need fewer bytes; "
+      "\"godwit "
+      "host show\" tells how much. This removes them: those of one VM (with what refers to them), "
+      "or "
+      "all. Only the next moves notice, by being longer.\n\n"
+      "A VM that is gone can be given by UUID. A host that is not connected is not cleared: that "
+      "is said, and the exit status is 4.",
+      run_recall_clear },
 
     { "task list", NULL, ARG_TEXT, 0, 0, task_list_options, "List what the manager was asked to do",
       "Newest first: what has not ended, and what ended within a day.", run_task_list },

@@ -7,7 +7,8 @@
 #include "base/fd.h"
 
 static const char *const action_nicks[] = {
-    "start", "connection", "no-connection", "lane", "refuse-lane", "refresh", "end", NULL,
+    "start",         "recall", "recall-set",  "recall-keep", "hurry", "connection",
+    "no-connection", "lane",   "refuse-lane", "refresh",     "end",   NULL,
 };
 static const char *const side_nicks[] = { "source", "destination", NULL };
 static const char *const state_nicks[] = { "starting", "ready", "open", "failed", "ended", NULL };
@@ -24,6 +25,10 @@ static const RecordField request_fields[] = {
     RECORD_FIELD(ControlRequest, ticket_expires_s, INT),
     RECORD_FIELD(ControlRequest, resume_s, INT),
     RECORD_FIELD(ControlRequest, connections, INT),
+    RECORD_FIELD(ControlRequest, threads, INT),
+    RECORD_FIELD(ControlRequest, key, STRING),
+    RECORD_FIELD(ControlRequest, segments, INT),
+    RECORD_FIELD(ControlRequest, max_bytes, INT),
     RECORD_FIELD(ControlRequest, want, INT),
     RECORD_FIELD(ControlRequest, why, STRING),
 };
@@ -44,6 +49,17 @@ static const RecordField report_fields[] = {
     RECORD_FIELD(ControlReport, resent_bytes, INT),
     RECORD_FIELD(ControlReport, connections, INT),
     RECORD_FIELD(ControlReport, resumes, INT),
+    RECORD_FIELD(ControlReport, pages_zero, INT),
+    RECORD_FIELD(ControlReport, pages_same, INT),
+    RECORD_FIELD(ControlReport, pages_recalled, INT),
+    RECORD_FIELD(ControlReport, pages_delta, INT),
+    RECORD_FIELD(ControlReport, pages_compressed, INT),
+    RECORD_FIELD(ControlReport, pages_raw, INT),
+    RECORD_FIELD(ControlReport, direct_bytes, INT),
+    RECORD_FIELD(ControlReport, recall_sets, INT),
+    RECORD_FIELD(ControlReport, recall_asked, INT),
+    RECORD_FIELD(ControlReport, recall_found, INT),
+    RECORD_FIELD(ControlReport, recall_sealed, INT),
     RECORD_FIELD(ControlReport, finish_forwarded, BOOL),
     RECORD_FIELD(ControlReport, proved, BOOL),
     RECORD_FIELD(ControlReport, finish_refused, BOOL),

@@ -10,9 +10,17 @@
  *
  * Requests, godwitd to worker (member "action"):
  *
- *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections
+ *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections,
+ *                  threads
  *                  descriptors: identity (control_identity_*), and at the source the listeners for
  *                  rpc and stream. Once; anything else first is ignored
+ *     recall       key: of the VM's group, 64 hex digits. Starts recall; before the connection, as
+ *                  the next two
+ *     recall-set   id, segments: a bit for each that is there
+ *                  descriptors: index, and those segments: of an older set
+ *     recall-keep  max_bytes   descriptors: index and pages of the session's own set; after all
+ *                  others
+ *     hurry                                   the VM is about to stop: the disk isn't waited for
  *     connection   want (source; else 0)      descriptor: TCP, preamble done
  *     no-connection want                      it can't be had now; the question comes again
  *     lane         want                       descriptor: connected socket for the lane asked for
@@ -27,10 +35,14 @@
  * A request that makes no sense is logged by the worker and ignored: only godwitd gets here.
  */
 #define CONTROL_MAX (64 * 1024)
-#define CONTROL_FDS 3
+#define CONTROL_FDS 9
 
 typedef enum {
     CONTROL_START,
+    CONTROL_RECALL,
+    CONTROL_RECALL_SET,
+    CONTROL_RECALL_KEEP,
+    CONTROL_HURRY,
     CONTROL_CONNECTION,
     CONTROL_NO_CONNECTION,
     CONTROL_LANE,
@@ -44,7 +56,9 @@ typedef struct {
     int side;   /* FlywaySide */
     char *id, *vm, *self, *peer, *ticket;
     gint64 ticket_expires_s;
-    gint64 resume_s, connections;
+    gint64 resume_s, connections, threads;
+    char *key; /* a secret */
+    gint64 segments, max_bytes;
     gint64 want;
     char *why;
 } ControlRequest;
@@ -59,6 +73,9 @@ typedef struct {
     gint64 pid;
     gint64 wire_bytes, rpc_bytes, stream_bytes, resent_bytes;
     gint64 connections, resumes;
+    gint64 pages_zero, pages_same, pages_recalled, pages_delta, pages_compressed, pages_raw;
+    gint64 direct_bytes;
+    gint64 recall_sets, recall_asked, recall_found, recall_sealed;
     gboolean finish_forwarded, proved, finish_refused, finish_unsettled;
     gint64 proved_us;
     gint64 clock_offset_us, clock_uncertainty_us; /* uncertainty -1: not measured */

@@ -3,13 +3,19 @@
  * Theory of operation
  *
  * A lane joins a local socket (of libvirt or QEMU) here with one at the other host. Towards the
- * peer nothing is buffered: bytes are read from the socket straight into the link's frame, and only
- * when the link takes them and the peer has given credit. From the peer they go through a ring as
- * large as the window that was granted, so that the link is always read and one lane whose socket
- * is full never holds up another. Credit is given back in quarters of the window.
+ * peer nothing is queued: bytes are read from the socket straight into the frame that the line
+ * keeps, and only when a link takes it and the peer has given credit. From the peer they go through
+ * a ring as large as the window that was granted, so that the link is always read and one lane
+ * whose socket is full never holds up another. Credit is given back in steps of 64 KiB, and when
+ * the ring is empty.
  *
- * Windows: rpc 256 KiB; stream 1 MiB, since whatever waits there adds to the blackout, and QEMU
- * judges the link by what its socket takes.
+ * Windows: rpc 256 KiB; stream 32 MiB for long paths, of which pace.c lets as much be used as the
+ * path needs, since whatever waits there adds to the blackout, and QEMU judges the link by what its
+ * socket takes. The ring's untouched part costs no memory.
+ *
+ * A source's stream goes through a packer (packer.c), if the peer can unpack: bytes are read into
+ * its batches, and its batches are what is sent. At the destination an unpacker (unpacker.c) brings
+ * them to the ring.
  *
  * Each direction ends by itself (a half close becomes EOF, and there a half close again); when both
  * have ended, or the socket is closed altogether, the lane is closed with exactly one CLOSE of each
@@ -30,9 +36,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/clock.h"
 
 #define RPC_WINDOW (256u * 1024)
-#define STREAM_WINDOW (1024u * 1024)
+#define STREAM_WINDOW (32u * 1024 * 1024)
+#define CREDIT_STEP (64u * 1024) /* so much taken is told at once */
 
 #define M(state) (1u << LANE_##state)
 
@@ -89,6 +97,8 @@ lane_reset(Lane *lane)
         move(lane, LANE_FREE);
     close_socket(lane);
     ring_clear(&lane->ring);
+    packer_free(lane->packer);
+    unpacker_free(lane->unpacker);
     lane_init(lane, lane->number);
 }
 
@@ -104,9 +114,10 @@ begin(Lane *lane, LaneKind kind, guint64 *carried)
 }
 
 void
-lane_open(Lane *lane, LaneKind kind, int fd, guint64 *carried)
+lane_open(Lane *lane, LaneKind kind, int fd, Packer *packer, guint64 *carried)
 {
     begin(lane, kind, carried);
+    lane->packer = packer;
     lane->fd = fd;
     lane->due = DUE_OPEN;
 }
@@ -123,6 +134,12 @@ lane_asked(Lane *lane, LaneKind kind, guint32 window, guint64 *carried, Fault *f
     begin(lane, kind, carried);
     lane->credit = window;
     return TRUE;
+}
+
+void
+lane_unpack_by(Lane *lane, Unpacker *unpacker)
+{
+    lane->unpacker = unpacker;
 }
 
 void
@@ -234,22 +251,51 @@ look(Lane *lane, RpcParser *parser, const guint8 *bytes, gsize length, Finish *f
     return TRUE;
 }
 
+/* Bytes that the peer may still have sent. */
+static gsize
+room_of(const Lane *lane)
+{
+    gsize unpacking = lane->unpacker != NULL ? unpacker_bytes(lane->unpacker) : 0;
+
+    return lane->ring.size - lane->ring.length - lane->credit_due - unpacking;
+}
+
 static gboolean
 take_data(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
 {
     gboolean is_source = finish->side == FLYWAY_SOURCE;
 
-    if (frame->data.length > lane->ring.size - lane->ring.length - lane->credit_due) {
+    if (lane->kind == LANE_RPC && !look(lane, is_source ? &lane->replies : &lane->calls,
+                                        frame->data.bytes, frame->data.length, finish, fault))
+        return FALSE;
+    if (frame->data.length > room_of(lane)) {
         fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent more than lane %u's window",
                   lane->number);
         return FALSE;
     }
-    if (lane->kind == LANE_RPC && !look(lane, is_source ? &lane->replies : &lane->calls,
-                                        frame->data.bytes, frame->data.length, finish, fault))
-        return FALSE;
+    if (lane->unpacker != NULL && unpacker_bytes(lane->unpacker) > 0) {
+        unpacker_direct(lane->unpacker, frame->data.bytes, frame->data.length);
+        return TRUE;
+    }
     ring_put(&lane->ring, frame->data.bytes, frame->data.length);
     *lane->carried += frame->data.length;
     return TRUE;
+}
+
+gboolean
+lane_unpack(Lane *lane, Fault *fault)
+{
+    const guint8 *bytes;
+    gsize length;
+
+    if (lane->unpacker == NULL || lane->fd < 0)
+        return TRUE;
+    while ((bytes = unpacker_ready(lane->unpacker, &length, fault)) != NULL) {
+        ring_put(&lane->ring, bytes, length);
+        *lane->carried += length;
+        unpacker_taken(lane->unpacker);
+    }
+    return !fault->set;
 }
 
 static gboolean
@@ -260,10 +306,28 @@ open_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
         if (lane->in == FLOW_RUNS)
             return take_data(lane, frame, finish, fault);
         break;
+    case FRAME_BATCH:
+        if (lane->in == FLOW_RUNS && lane->unpacker != NULL)
+            return unpacker_batch(lane->unpacker, frame->data.bytes, frame->data.length,
+                                  room_of(lane), fault);
+        break;
+    case FRAME_AGAIN:
+        if (lane->unpacker != NULL)
+            return unpacker_again(lane->unpacker, frame->data.batch, frame->data.bytes,
+                                  frame->data.length, fault);
+        break;
+    case FRAME_MISSING:
+        if (lane->packer != NULL &&
+            packer_missed(lane->packer, frame->missing.batch, frame->missing.set))
+            return TRUE;
+        break;
     case FRAME_CREDIT:
         if (frame->credit > FRAME_WINDOW_MAX - lane->credit)
             break;
         lane->credit += frame->credit;
+        if (lane->packer != NULL)
+            packer_delivered(lane->packer, frame->credit);
+        pace_taken(&lane->pace, frame->credit, clock_monotonic_us());
         return TRUE;
     case FRAME_EOF:
         if (lane->in != FLOW_RUNS)
@@ -309,16 +373,23 @@ lane_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault)
         return asked_frame(lane, frame, finish, fault);
     case LANE_OPEN:
         return open_frame(lane, frame, finish, fault);
+    case LANE_DRAINING:
+        if (frame->type == FRAME_AGAIN) /* of what came before the CLOSE */
+            return open_frame(lane, frame, finish, fault);
+        break;
     case LANE_LEAVING:
     case LANE_CLOSED:
+        if (frame->type == FRAME_MISSING && lane->packer != NULL)
+            return open_frame(lane, frame, finish, fault);
         if (frame->type == FRAME_CLOSE || frame->type == FRAME_LANE_REFUSE)
             peer_closed(lane, finish);
         return TRUE; /* others were sent before our CLOSE was seen */
     default:
-        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent %s on lane %u, which is %s",
-                  frame_name(frame->type), lane->number, state_names[lane->state]);
-        return FALSE;
+        break;
     }
+    fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent %s on lane %u, which is %s",
+              frame_name(frame->type), lane->number, state_names[lane->state]);
+    return FALSE;
 }
 
 static void
@@ -355,9 +426,14 @@ lane_next_frame(Lane *lane, Frame *frame)
 {
     guint due = lane->due & -lane->due; /* the lowest bit */
 
+    frame->lane = lane->number;
+    if (lane->unpacker != NULL && (lane->state == LANE_OPEN || lane->state == LANE_DRAINING) &&
+        unpacker_misses(lane->unpacker, &frame->missing.batch, &frame->missing.set)) {
+        frame->type = FRAME_MISSING;
+        return TRUE;
+    }
     if (due == 0)
         return FALSE;
-    frame->lane = lane->number;
     fill_frame(lane, due, frame);
     lane->due &= ~due;
     if (due == DUE_CREDIT)
@@ -369,18 +445,34 @@ lane_next_frame(Lane *lane, Frame *frame)
 
 /* ---- the socket ------------------------------------------------------------------------------ */
 
+/* Bytes that may be sent to the peer now. */
+static gsize
+sendable(const Lane *lane)
+{
+    return MIN(lane->credit, pace_room(&lane->pace));
+}
+
 gboolean
 lane_wants_read(const Lane *lane, const Finish *finish)
 {
+    gsize room;
+
     /* While Finish's reply is being watched nothing is read: recv would take the socket's error. */
-    return lane->state == LANE_OPEN && lane->out == FLOW_RUNS && lane->credit > 0 &&
-           !(lane->due & DUE_ACCEPT) && !finish_waits(finish, lane->number);
+    if (lane->state != LANE_OPEN || lane->out != FLOW_RUNS || (lane->due & DUE_ACCEPT) ||
+        finish_waits(finish, lane->number))
+        return FALSE;
+    if (lane->packer == NULL || packer_is_aside(lane->packer))
+        return sendable(lane) > 0;
+    packer_room(lane->packer, &room);
+    return room > 0;
 }
 
 gboolean
 lane_poll(const Lane *lane, const Finish *finish, gboolean may_read, struct pollfd *entry)
 {
-    gboolean reads = may_read && lane_wants_read(lane, finish);
+    /* A packer takes bytes whether or not they can be sent at once. */
+    gboolean to_packer = lane->packer != NULL && !packer_is_aside(lane->packer);
+    gboolean reads = (may_read || to_packer) && lane_wants_read(lane, finish);
 
     if (lane->fd < 0 || lane->state == LANE_ASKED || finish_waits(finish, lane->number))
         return FALSE;
@@ -401,35 +493,105 @@ lane_polled(Lane *lane, short revents)
         lane->blocked = FALSE;
 }
 
+/* The socket gave nothing: it is empty, ended or broken. */
+static void
+read_nothing(Lane *lane, ssize_t got, int problem, Finish *finish)
+{
+    lane->readable = FALSE;
+    if (got < 0 && (problem == EAGAIN || problem == EINTR))
+        return;
+    if (lane->packer != NULL && !packer_is_empty(lane->packer)) {
+        lane->out = FLOW_ENDING;
+        lane->broken = got < 0 || lane->hung_up;
+        return;
+    }
+    if (got < 0 || lane->hung_up) {
+        close_here(lane, finish);
+        return;
+    }
+    lane->out = FLOW_ENDED;
+    lane->due |= DUE_EOF;
+}
+
 gsize
 lane_read(Lane *lane, guint8 *out, gsize room, Finish *finish, Fault *fault)
 {
     gboolean is_source = finish->side == FLYWAY_SOURCE;
-    gsize want = MIN(room, MIN(lane->credit, (gsize)FRAME_DATA_MAX));
+    gsize want = MIN(room, MIN(sendable(lane), (gsize)FRAME_DATA_MAX));
     ssize_t got;
 
     if (!lane->readable || !lane_wants_read(lane, finish) || want == 0)
         return 0;
     got = recv(lane->fd, out, want, MSG_DONTWAIT);
-    if (got > 0) {
-        lane->readable = (gsize)got == want || lane->hung_up;
-        lane->credit -= (guint32)got;
+    if (got <= 0) {
+        read_nothing(lane, got, errno, finish);
+        return 0;
+    }
+    lane->readable = (gsize)got == want || lane->hung_up;
+    lane->credit -= (guint32)got;
+    pace_sent(&lane->pace, (guint64)got, clock_monotonic_us());
+    *lane->carried += (guint64)got;
+    if (lane->packer != NULL)
+        packer_direct(lane->packer, out, (gsize)got);
+    if (lane->kind == LANE_RPC &&
+        !look(lane, is_source ? &lane->calls : &lane->replies, out, (gsize)got, finish, fault))
+        return 0;
+    return (gsize)got;
+}
+
+/* ---- with a packer --------------------------------------------------------------------------- */
+
+void
+lane_pull(Lane *lane, Finish *finish)
+{
+    while (lane->readable && lane_wants_read(lane, finish) && !packer_is_aside(lane->packer)) {
+        gsize room;
+        guint8 *at = packer_room(lane->packer, &room);
+        ssize_t got = recv(lane->fd, at, room, MSG_DONTWAIT);
+
+        if (got <= 0) {
+            read_nothing(lane, got, errno, finish);
+            break;
+        }
         *lane->carried += (guint64)got;
-        if (lane->kind == LANE_RPC &&
-            !look(lane, is_source ? &lane->calls : &lane->replies, out, (gsize)got, finish, fault))
-            return 0;
-        return (gsize)got;
+        packer_filled(lane->packer, (gsize)got);
     }
-    lane->readable = FALSE;
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return 0;
-    if (got < 0 || lane->hung_up) {
-        close_here(lane, finish);
-        return 0;
-    }
-    lane->out = FLOW_ENDED;
-    lane->due |= DUE_EOF;
-    return 0;
+    if (!lane->readable)
+        packer_flush(lane->packer);
+    packer_run(lane->packer);
+}
+
+const PageBatch *
+lane_batch(const Lane *lane)
+{
+    const PageBatch *batch =
+        lane->packer != NULL && lane->state == LANE_OPEN ? packer_ready(lane->packer) : NULL;
+
+    return batch != NULL && sendable(lane) >= batch->raw_length ? batch : NULL;
+}
+
+const PageBatch *
+lane_again(const Lane *lane, guint32 *number)
+{
+    gboolean may = lane->state == LANE_OPEN || lane->state == LANE_CLOSED;
+
+    return lane->packer != NULL && may ? packer_again(lane->packer, number) : NULL;
+}
+
+gboolean
+lane_is_held(const Lane *lane)
+{
+    return lane->packer != NULL && lane->state == LANE_OPEN && packer_ready(lane->packer) != NULL;
+}
+
+void
+lane_batch_sent(Lane *lane, gint64 now_us)
+{
+    guint32 raw = packer_ready(lane->packer)->raw_length;
+
+    lane->credit -= raw;
+    pace_sent(&lane->pace, raw, now_us);
+    packer_sent(lane->packer);
 }
 
 /* 0: the socket has all it may have; -EAGAIN: it is full; other: it is gone. */
@@ -483,8 +645,17 @@ watch_finish(Lane *lane, Finish *finish, gint64 now_us)
 static void
 end_what_ended(Lane *lane, Finish *finish)
 {
-    gboolean empty = lane->ring.length == 0 && !finish_waits(finish, lane->number);
+    gboolean empty = lane->ring.length == 0 && !finish_waits(finish, lane->number) &&
+                     (lane->unpacker == NULL || unpacker_bytes(lane->unpacker) == 0);
 
+    if (lane->state == LANE_OPEN && lane->out == FLOW_ENDING && packer_is_empty(lane->packer)) {
+        lane->out = FLOW_ENDED;
+        lane->due |= DUE_EOF;
+        if (lane->broken) {
+            close_here(lane, finish);
+            return;
+        }
+    }
     if (lane->state == LANE_OPEN && lane->in == FLOW_ENDING && empty) {
         shutdown(lane->fd, SHUT_WR);
         lane->in = FLOW_ENDED;
@@ -510,11 +681,16 @@ lane_deliver(Lane *lane, Finish *finish, gint64 now_us)
     lane->blocked = result == -EAGAIN;
     if (finish_waits(finish, lane->number)) /* libvirt may be as fast as that */
         watch_finish(lane, finish, now_us);
-    if (result < 0 && result != -EAGAIN) {
+    if (result < 0 && result != -EAGAIN && lane->packer != NULL && !packer_is_empty(lane->packer)) {
+        ring_drop(&lane->ring, lane->ring.length); /* what it wrote before is still carried */
+        lane->out = FLOW_ENDING;
+        lane->broken = TRUE;
+    } else if (result < 0 && result != -EAGAIN) {
         close_here(lane, finish);
         return;
     }
-    if (lane->state == LANE_OPEN && lane->credit_due >= lane->ring.size / 4)
+    if (lane->state == LANE_OPEN && (lane->credit_due >= MIN(CREDIT_STEP, lane->ring.size / 4) ||
+                                     (lane->credit_due > 0 && lane->ring.length == 0)))
         lane->due |= DUE_CREDIT;
     end_what_ended(lane, finish);
 }

@@ -3,9 +3,12 @@
 
 #include <poll.h>
 #include "flyway/finish.h"
+#include "flyway/pace.h"
+#include "flyway/packer.h"
 #include "flyway/protocol.h"
 #include "flyway/ring.h"
 #include "flyway/rpc.h"
+#include "flyway/unpacker.h"
 
 /**
  * One lane: a local socket at this end, frames at the other. See lane.c. A lane neither knows the
@@ -29,7 +32,8 @@ typedef enum {
 /** One direction of an open lane. */
 typedef enum {
     FLOW_RUNS,
-    FLOW_ENDING, /* from the peer: EOF came, the ring isn't empty yet */
+    FLOW_ENDING, /* from the peer: EOF came, the ring isn't empty yet. To the peer: the socket has
+                    no more, the packer isn't empty yet */
     FLOW_ENDED,
 } LaneFlow;
 
@@ -54,10 +58,14 @@ typedef struct {
     guint32 credit;           /* bytes that may be sent to the peer */
     guint32 credit_due;       /* bytes taken since the last CREDIT */
     Ring ring;                /* from the peer, not yet taken by the socket */
+    Packer *packer;           /* source's stream, where the peer can unpack; else NULL */
+    Unpacker *unpacker;       /* destination's stream, where the peer may pack; else NULL */
+    Pace pace;                /* to the peer */
     guint64 written;          /* bytes the socket took */
     gboolean readable;        /* poll, or the last read, says that more is there */
     gboolean blocked;         /* the socket took not all: wait for POLLOUT */
     gboolean hung_up;         /* POLLHUP: the local end is closed in both directions */
+    gboolean broken;          /* out is ENDING: close altogether then */
     int poll_index;           /* in the present round's pollfds, -1 = not polled */
     guint64 *carried;         /* counter of payload bytes of this kind, both directions */
     RpcParser calls, replies; /* of LANE_RPC: source to destination, and back */
@@ -68,10 +76,12 @@ void lane_init(Lane *lane, guint8 number);
 /** Closes what is open; the lane is FREE. */
 void lane_reset(Lane *lane);
 
-/** Source: a local client has connected. Takes fd. Only of a FREE lane. */
-void lane_open(Lane *lane, LaneKind kind, int fd, guint64 *carried);
+/** Source: a local client has connected. Takes fd, and packer (NULL: none). Only of a FREE lane. */
+void lane_open(Lane *lane, LaneKind kind, int fd, Packer *packer, guint64 *carried);
 /** Destination: the peer's LANE_OPEN. FALSE with fault. */
 gboolean lane_asked(Lane *lane, LaneKind kind, guint32 window, guint64 *carried, Fault *fault);
+/** Takes it. Right after lane_asked(). */
+void lane_unpack_by(Lane *lane, Unpacker *unpacker);
 /** Destination, ASKED: godwitd's answer. Takes fd. */
 void lane_answer(Lane *lane, int fd);
 void lane_refuse(Lane *lane, const char *why);
@@ -82,6 +92,8 @@ gboolean lane_frame(Lane *lane, const Frame *frame, Finish *finish, Fault *fault
 /** Fills in fd and events; FALSE where nothing is to be polled. may_read: the link has room. */
 gboolean lane_poll(const Lane *lane, const Finish *finish, gboolean may_read, struct pollfd *entry);
 void lane_polled(Lane *lane, short revents);
+/** Destination: brings what is unpacked to the ring. FALSE with fault. */
+gboolean lane_unpack(Lane *lane, Fault *fault);
 /** Gives the socket what it takes, ends what has ended, looks for Finish's reply being read. */
 void lane_deliver(Lane *lane, Finish *finish, gint64 now_us);
 /** May it have bytes for the peer, and credit to send them? */
@@ -89,6 +101,16 @@ gboolean lane_wants_read(const Lane *lane, const Finish *finish);
 /** Reads at most room bytes of the socket, to be sent as DATA; 0 = nothing now. fault is set where
  * it can't be libvirt's RPC. */
 gsize lane_read(Lane *lane, guint8 *out, gsize room, Finish *finish, Fault *fault);
+/** With a packer: gives it what the socket has, as far as there is room. */
+void lane_pull(Lane *lane, Finish *finish);
+/** With a packer: the payload of the next BATCH, if one is ready and credit suffices; else NULL. */
+const PageBatch *lane_batch(const Lane *lane);
+/** It was sent. */
+void lane_batch_sent(Lane *lane, gint64 now_us);
+/** The payload of the next AGAIN, and which batch it is; NULL: none. */
+const PageBatch *lane_again(const Lane *lane, guint32 *number);
+/** A batch is ready, but may not be sent yet. */
+gboolean lane_is_held(const Lane *lane);
 /** The next due frame that may be sent now; FALSE: none. It counts as sent. */
 gboolean lane_next_frame(Lane *lane, Frame *frame);
 

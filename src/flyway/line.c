@@ -17,7 +17,7 @@
  * them marked LINE_UNSENT, or next. Held frames have numbers in (expected, expected +
  * LINE_FRAMES_MAX).
  *
- * Limits: LINE_FRAMES_MAX frames and LINE_KEEP_BYTES in each direction, so 64 MiB and 128 KiB of
+ * Limits: LINE_FRAMES_MAX frames and LINE_KEEP_BYTES in each direction, so 64 MiB and 112 KiB of
  * entries at worst; normally what a round trip holds. The peer can't make us keep more: what we
  * keep ends our sending, what we hold is counted.
  */

@@ -15,7 +15,7 @@
  * blackout.
  *
  * When the peer dies, the socket tells: reset and end of file without TLS's good-bye are both
- * -EPIPE with a fault. Silence is noticed above (session.c).
+ * -EPIPE with a fault. Silence is noticed above (strand.c).
  */
 #include "flyway/link.h"
 

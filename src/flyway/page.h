@@ -188,6 +188,8 @@ void page_pack(PageBatch *batch, PageCodec *codec, PagePackLevel level);
  */
 void page_pack_plain(PageBatch *batch, PageCodec *codec, PagePackLevel level);
 
+/** The raw bytes that a payload says to become, 1 to PAGE_BATCH_RAW; 0: impossible. */
+guint32 page_payload_raw(const guint8 *payload, gsize length);
 /**
  * Destination, step 1, any thread: everything but what is referred to. 0, or -EPROTO with *why a
  * static English phrase. The payload isn't needed after.

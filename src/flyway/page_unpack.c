@@ -287,6 +287,18 @@ unpack(Unpacker *unpacker, PageCodec *codec, const guint8 *payload, gsize length
     return result;
 }
 
+guint32
+page_payload_raw(const guint8 *payload, gsize length)
+{
+    guint32 raw;
+
+    if (length <= PAGE_HEADER_SIZE)
+        return 0;
+    memcpy(&raw, payload + 4, sizeof raw);
+    raw = GUINT32_FROM_BE(raw);
+    return raw <= PAGE_BATCH_RAW ? raw : 0;
+}
+
 int
 page_unpack(PageBatch *batch, PageCodec *codec, const guint8 *payload, gsize length,
             const char **why)

@@ -11,8 +11,8 @@
  * whatever the mixture. All are smoothed over some eight batches. PASS hashes nothing and sends
  * `pages`.
  *
- * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or more than twice
- * as fast as QEMU, the fastest way wins. On a slower one bytes count, too: a way is worth speed x
+ * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or MANY times as
+ * fast as QEMU, the fastest way wins. On a slower one bytes count, too: a way is worth speed x
  * wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much and is no more than 29
  * % slower; but never what is slower than PASS by more than 5 %, or than 0.7 of the fastest (3 %
  * more or less, for who is in and who isn't). PASS itself counts for 5 % less than it does, as what
@@ -50,6 +50,7 @@
 #define SLACK 0.03
 #define THRIFT 0.5
 #define STARVED 0.2
+#define MANY 8 /* a link so many times as fast as QEMU has bytes to spare */
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
 #define LINK_START_BPS 1e9
@@ -254,13 +255,13 @@ useful(const Policy *policy, PolicyWay way)
     return MIN(policy_speed(policy, way), policy->demand_bps);
 }
 
-/* Would all of it, passed on, keep the link busy for most of the time, and LZ4 be faster? A clear
- * answer is needed to change the verdict. */
+/* Would all of it, passed on, take a good part of the link, and LZ4 be faster? A clear answer is
+ * needed to change the verdict. */
 static gboolean
 link_is_slow(const Policy *policy)
 {
     double lz4_bps = policy->threads / MAX(cpu_of(policy, POLICY_LZ4), 1e-15);
-    double enough_bps = policy->pages * MIN(lz4_bps, 2 * policy->demand_bps);
+    double enough_bps = policy->pages * MIN(lz4_bps, MANY * policy->demand_bps);
 
     return policy->link_bps < enough_bps * (policy->slow ? 1.25 : 0.8);
 }

@@ -28,14 +28,23 @@ static const FrameRule rules[] = {
     { FRAME_LANE_ACCEPT, TRUE, TRUE, 4, 4, "LANE_ACCEPT" },
     { FRAME_LANE_REFUSE, TRUE, TRUE, 0, FRAME_REFUSE_TEXT_MAX, "LANE_REFUSE" },
     { FRAME_DATA, TRUE, TRUE, 1, FRAME_DATA_MAX, "DATA" },
+    { FRAME_BATCH, TRUE, TRUE, 1, FRAME_BATCH_MAX, "BATCH" },
+    { FRAME_MISSING, TRUE, TRUE, 8, 8, "MISSING" },
+    { FRAME_AGAIN, TRUE, TRUE, 5, 4 + FRAME_BATCH_MAX, "AGAIN" },
     { FRAME_CREDIT, TRUE, TRUE, 4, 4, "CREDIT" },
     { FRAME_EOF, TRUE, TRUE, 0, 0, "EOF" },
     { FRAME_CLOSE, TRUE, TRUE, 0, 0, "CLOSE" },
+    { FRAME_SETS, FALSE, TRUE, FRAME_SETS_SIZE, FRAME_SETS_SIZE + FRAME_SETS_MAX *FRAME_SET_SIZE,
+      "SETS" },
+    { FRAME_SETS_REPLY, FALSE, TRUE, FRAME_SETS_SIZE,
+      FRAME_SETS_SIZE + FRAME_SETS_MAX *FRAME_SET_SIZE, "SETS_REPLY" },
+    { FRAME_SETS_END, FALSE, TRUE, 4, 4, "SETS_END" },
     { FRAME_PROVED, FALSE, TRUE, 8, 8, "PROVED" },
     { FRAME_REFUSED, FALSE, TRUE, 0, 0, "REFUSED" },
     { FRAME_PING, FALSE, FALSE, 8, 8, "PING" },
     { FRAME_PONG, FALSE, FALSE, 16, 16, "PONG" },
     { FRAME_ACK, FALSE, FALSE, 8, 8, "ACK" },
+    { FRAME_ABORT, FALSE, FALSE, 0, FRAME_REFUSE_TEXT_MAX, "ABORT" },
     { FRAME_BYE, FALSE, TRUE, 0, 0, "BYE" },
 };
 
@@ -166,6 +175,24 @@ decode_amount(const guint8 *in, guint32 *amount)
 }
 
 static const char *
+decode_sets(const guint8 *in, gsize length, FrameSets *sets)
+{
+    if (in[0] > 1 || in[1] > FRAME_SETS_MAX || get16(in + 2) != 0 ||
+        length != FRAME_SETS_SIZE + (gsize)in[1] * FRAME_SET_SIZE)
+        return "a malformed list of sets";
+    sets->keeps = in[0];
+    sets->n = in[1];
+    memcpy(sets->check, in + 4, sizeof sets->check);
+    in += FRAME_SETS_SIZE;
+    for (guint i = 0; i < sets->n; i++, in += FRAME_SET_SIZE) {
+        memcpy(sets->sets[i].id, in, 16);
+        sets->sets[i].pages = get32(in + 16);
+        memcpy(sets->sets[i].digest, in + 20, 32);
+    }
+    return NULL;
+}
+
+static const char *
 decode_payload(const guint8 *in, gsize length, Frame *frame)
 {
     switch (frame->type) {
@@ -178,10 +205,27 @@ decode_payload(const guint8 *in, gsize length, Frame *frame)
     case FRAME_LANE_ACCEPT:
         return decode_amount(in, &frame->window);
     case FRAME_LANE_REFUSE:
-        return get_text(in, length, frame->text) ? NULL : "LANE_REFUSE has a malformed text";
+    case FRAME_ABORT:
+        return get_text(in, length, frame->text) ? NULL : "a malformed text";
     case FRAME_DATA:
+    case FRAME_BATCH:
         frame->data.bytes = in;
         frame->data.length = length;
+        return NULL;
+    case FRAME_AGAIN:
+        frame->data.batch = get32(in);
+        frame->data.bytes = in + 4;
+        frame->data.length = length - 4;
+        return NULL;
+    case FRAME_MISSING:
+        frame->missing.batch = get32(in);
+        frame->missing.set = get32(in + 4);
+        return NULL;
+    case FRAME_SETS:
+    case FRAME_SETS_REPLY:
+        return decode_sets(in, length, &frame->sets);
+    case FRAME_SETS_END:
+        frame->ordinal = get32(in);
         return NULL;
     case FRAME_CREDIT:
         return decode_amount(in, &frame->credit);
@@ -273,6 +317,21 @@ encode_reply(const FrameReply *reply, guint8 *out, gsize text_length)
     memcpy(out + FRAME_REPLY_SIZE, reply->text, text_length);
 }
 
+static void
+encode_sets(const FrameSets *sets, guint8 *out)
+{
+    out[0] = sets->keeps ? 1 : 0;
+    out[1] = sets->n;
+    put16(out + 2, 0);
+    memcpy(out + 4, sets->check, sizeof sets->check);
+    out += FRAME_SETS_SIZE;
+    for (guint i = 0; i < sets->n; i++, out += FRAME_SET_SIZE) {
+        memcpy(out, sets->sets[i].id, 16);
+        put32(out + 16, sets->sets[i].pages);
+        memcpy(out + 20, sets->sets[i].digest, 32);
+    }
+}
+
 /* Length of the text's longest valid start of at most max bytes. */
 static gsize
 text_fitting(const char *text, gsize max)
@@ -290,10 +349,19 @@ payload_size(const Frame *frame)
     case FRAME_HELLO_REPLY:
         return FRAME_REPLY_SIZE + text_fitting(frame->reply.text, FRAME_TEXT_MAX);
     case FRAME_LANE_REFUSE:
+    case FRAME_ABORT:
         return text_fitting(frame->text, FRAME_REFUSE_TEXT_MAX);
     case FRAME_DATA:
-        g_assert(frame->data.length >= 1 && frame->data.length <= FRAME_DATA_MAX);
+    case FRAME_BATCH:
+        g_assert(frame->data.length >= 1 && frame->data.length <= rule_of(frame->type)->max);
         return frame->data.length;
+    case FRAME_AGAIN:
+        g_assert(frame->data.length >= 1 && frame->data.length <= FRAME_BATCH_MAX);
+        return 4 + frame->data.length;
+    case FRAME_SETS:
+    case FRAME_SETS_REPLY:
+        g_assert(frame->sets.n <= FRAME_SETS_MAX);
+        return FRAME_SETS_SIZE + (gsize)frame->sets.n * FRAME_SET_SIZE;
     default:
         return rule_of(frame->type)->max;
     }
@@ -317,11 +385,28 @@ encode_payload(const Frame *frame, guint8 *out, gsize size)
         put32(out, frame->window);
         break;
     case FRAME_LANE_REFUSE:
+    case FRAME_ABORT:
         memcpy(out, frame->text, size);
         break;
     case FRAME_DATA:
+    case FRAME_BATCH:
         if (frame->data.bytes != out)
             memcpy(out, frame->data.bytes, size);
+        break;
+    case FRAME_AGAIN:
+        put32(out, frame->data.batch);
+        memcpy(out + 4, frame->data.bytes, size - 4);
+        break;
+    case FRAME_MISSING:
+        put32(out, frame->missing.batch);
+        put32(out + 4, frame->missing.set);
+        break;
+    case FRAME_SETS:
+    case FRAME_SETS_REPLY:
+        encode_sets(&frame->sets, out);
+        break;
+    case FRAME_SETS_END:
+        put32(out, frame->ordinal);
         break;
     case FRAME_CREDIT:
         put32(out, frame->credit);

@@ -29,14 +29,23 @@
  * | LANE_ACCEPT  | n    | yes    | destination | window u32                                       |
  * | LANE_REFUSE  | n    | yes    | destination | text of at most 256                              |
  * | DATA         | n    | yes    | both        | 1 to FRAME_DATA_MAX bytes of the lane            |
+ * | BATCH        | n    | yes    | source      | 1 to FRAME_BATCH_MAX bytes: DATA as the page     |
+ * |              |      |        |             | codec packs it (flyway/page.h)                   |
+ * | MISSING      | n    | yes    | destination | batch u32, set u32: a page of the set isn't here |
+ * | AGAIN        | n    | yes    | source      | batch u32; then that batch without references    |
  * | CREDIT       | n    | yes    | both        | u32: so many bytes more may be sent              |
  * | EOF          | n    | yes    | both        | none: no more DATA in this direction             |
  * | CLOSE        | n    | yes    | both        | none: the sender neither sends nor takes any more|
+ * | SETS         | 0    | yes    | source      | FrameSets, 20 + 52 n: what it has of older sets  |
+ * | SETS_REPLY   | 0    | yes    | destination | FrameSets of as many: what both may have         |
+ * | SETS_END     | 0    | yes    | destination | u32: pages of the session from that number on    |
+ * |              |      |        |             | can't be referred to                             |
  * | PROVED       | 0    | yes    | source      | u64 sender's monotonic clock, us                 |
  * | REFUSED      | 0    | yes    | source      | none                                             |
  * | PING         | 0    |        | both        | u64 sender's monotonic clock, us                 |
  * | PONG         | 0    |        | both        | u64 of the PING, u64 answerer's clock, us        |
  * | ACK          | 0    |        | both        | u64: all numbered frames below it have been taken|
+ * | ABORT        | 0    |        | both        | text of at most 256: why the sender has given up |
  * | BYE          | 0    | yes    | both        | none: the sender ends the session as asked to    |
  *
  * HELLO is the first frame of a connection and HELLO_REPLY the answer; no other frame comes before
@@ -55,14 +64,26 @@
  * sends a numbered frame: so only what didn't arrive is sent twice.
  *
  * Lanes. Only the source opens them, with a number that isn't in use. It sends no DATA before
- * LANE_ACCEPT. Each side may have sent at most the other's window plus all CREDIT got; more is a
- * protocol error, as is DATA after EOF. Each side ends a lane with exactly one CLOSE (LANE_REFUSE
- * counts as the destination's); what came before a CLOSE is still delivered. A number is free again
- * when both have been sent. DATA, CREDIT and EOF may still arrive after one's own CLOSE: dropped.
+ * LANE_ACCEPT. Each side may have sent at most the other's window plus all CREDIT got, a BATCH
+ * counting as the bytes that it unpacks to; more is a protocol error, as is DATA after EOF. BATCH
+ * is for stream lanes, where both sides have the ability. Each side ends a lane with exactly one
+ * CLOSE (LANE_REFUSE counts as the destination's); what came before a CLOSE is still delivered. A
+ * number is free again when both have been sent. DATA, CREDIT and EOF may still arrive after one's
+ * own CLOSE: dropped.
+ *
+ * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
+ * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
+ * (flyway/known.c), and, if the destination keeps the session's pages, to those. Batches of a lane
+ * count from 0. The destination that can't fill one says so with MISSING, once for each; nothing
+ * that came after it is delivered before AGAIN has brought it. The source can make it again until
+ * it has CREDIT for its bytes. It may send AGAIN unasked for a batch sent before.
  *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
  * it paused. At most one of the two is sent, once, and only after a Finish call was carried.
+ *
+ * ABORT: the sender's session has failed for another reason than lost connections; the receiver's
+ * fails with it. Sent as far as a connection takes it at once, and nothing follows.
  *
  * Silence: each side sends a PING on each connection after FLYWAY_PING_US of having sent none. The
  * source gives a connection up on which it received nothing for FLYWAY_STALL_US and makes another.
@@ -71,8 +92,10 @@
  */
 #define FLYWAY_MAJOR 2 /* another one is refused */
 #define FLYWAY_MINOR 0 /* the lower of both is spoken */
-/** A bit each; those of both sides are used. None is defined in 2.0. */
-#define FLYWAY_ABILITIES G_GUINT64_CONSTANT(0)
+/** A bit each; those of both sides are used. */
+#define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0)  /* BATCH, payload format 1 */
+#define FLYWAY_ABILITY_RECALL (G_GUINT64_CONSTANT(1) << 1) /* SETS; MISSING and AGAIN */
+#define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL)
 
 #define FLYWAY_LANES 16
 #define FLYWAY_LINKS 8
@@ -81,9 +104,10 @@
 #define FLYWAY_STALL_US (3 * G_USEC_PER_SEC)
 
 #define FRAME_HEADER_SIZE 16
-/** With its header the largest frame fills four TLS records. */
+/** With its header the largest DATA fills four TLS records. */
 #define FRAME_DATA_MAX (4 * 16384 - FRAME_HEADER_SIZE)
-#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + FRAME_DATA_MAX)
+#define FRAME_BATCH_MAX (128 * 1024 + 256)
+#define FRAME_SIZE_MAX (FRAME_HEADER_SIZE + 4 + FRAME_BATCH_MAX)
 #define FRAME_TEXT_MAX 512
 #define FRAME_REFUSE_TEXT_MAX 256
 /** No window is larger, so that sums of credit can't overflow. */
@@ -102,11 +126,18 @@ typedef enum {
     FRAME_CREDIT = 20,
     FRAME_EOF = 21,
     FRAME_CLOSE = 22,
+    FRAME_BATCH = 23,
+    FRAME_MISSING = 24,
+    FRAME_AGAIN = 25,
     FRAME_PROVED = 32,
     FRAME_REFUSED = 33,
+    FRAME_SETS = 40,
+    FRAME_SETS_REPLY = 41,
+    FRAME_SETS_END = 42,
     FRAME_PING = 48,
     FRAME_PONG = 49,
     FRAME_ACK = 50,
+    FRAME_ABORT = 51,
     FRAME_BYE = 63,
 } FrameType;
 
@@ -115,7 +146,7 @@ typedef enum { FLYWAY_SOURCE = 0, FLYWAY_DESTINATION = 1 } FlywaySide;
 typedef enum {
     LANE_RPC = 1,    /* libvirt's RPC */
     LANE_STREAM = 2, /* QEMU's migration stream */
-    LANE_NBD = 3,    /* QEMU's disks: reserved, refused in 1.0 */
+    LANE_NBD = 3,    /* QEMU's disks: reserved, refused in this version */
 } LaneKind;
 
 /** What HELLO_REPLY says. */
@@ -150,6 +181,23 @@ typedef struct {
 } FrameReply;
 #define FRAME_REPLY_SIZE 16
 
+/** A set of pages (docs/recall.md). */
+typedef struct {
+    guint8 id[16];     /* offset 0: the session's that made it */
+    guint32 pages;     /* 16: the reply's: the shorter of both; 0: none */
+    guint8 digest[32]; /* 20: recall_digest() of so many */
+} FrameSet;
+#define FRAME_SET_SIZE 52
+#define FRAME_SETS_MAX 8
+
+typedef struct {
+    gboolean keeps;                /* offset 0: u8, 0 or 1: the session's pages become a set here */
+    guint8 n;                      /* 1: then a 0 u16 */
+    guint8 check[16];              /* 4: the session's id under the sender's key; 0: it has none */
+    FrameSet sets[FRAME_SETS_MAX]; /* 20; the reply's in the same order */
+} FrameSets;
+#define FRAME_SETS_SIZE 20
+
 /** One decoded frame. Which member of the union holds follows from the type. */
 typedef struct {
     FrameType type;
@@ -163,13 +211,19 @@ typedef struct {
             guint32 window;
         } open;                               /* LANE_OPEN */
         guint32 window;                       /* LANE_ACCEPT */
-        char text[FRAME_REFUSE_TEXT_MAX + 1]; /* LANE_REFUSE */
+        char text[FRAME_REFUSE_TEXT_MAX + 1]; /* LANE_REFUSE, ABORT */
         struct {
             const guint8 *bytes; /* in the decoded buffer */
             gsize length;
-        } data;         /* DATA */
-        guint32 credit; /* CREDIT */
-        guint64 below;  /* ACK */
+            guint32 batch; /* AGAIN */
+        } data;            /* DATA, BATCH, AGAIN */
+        struct {
+            guint32 batch, set;
+        } missing;       /* MISSING */
+        FrameSets sets;  /* SETS, SETS_REPLY */
+        guint32 ordinal; /* SETS_END */
+        guint32 credit;  /* CREDIT */
+        guint64 below;   /* ACK */
         struct {
             guint64 sent_us, answered_us; /* PROVED and PING have only the first */
         } clock;                          /* PROVED, PING, PONG */
@@ -185,8 +239,8 @@ int frame_decode(const guint8 *in, gsize length, Frame *frame, gsize *used, cons
 
 /**
  * Encodes; returns the size, or 0 where room doesn't suffice. The frame must keep the rules (ours:
- * asserted). For DATA, bytes may stand in out already, at FRAME_HEADER_SIZE. Texts are cut at a
- * character to fit. Pure.
+ * asserted). For DATA and BATCH, bytes may stand in out already, at FRAME_HEADER_SIZE. Texts are
+ * cut at a character to fit. Pure.
  */
 gsize frame_encode(const Frame *frame, guint8 *out, gsize room);
 

@@ -87,6 +87,33 @@ report_wants(const Session *session, ControlReport *report)
     }
 }
 
+static void
+report_pages(const Session *session, ControlReport *report)
+{
+    PackerCounts counts;
+
+    session_packed(session, &counts);
+    report->pages_zero = (gint64)counts.zero;
+    report->pages_same = (gint64)counts.same;
+    report->pages_recalled = (gint64)counts.recalled;
+    report->pages_delta = (gint64)counts.delta;
+    report->pages_compressed = (gint64)counts.compressed;
+    report->pages_raw = (gint64)counts.raw;
+    report->direct_bytes = (gint64)counts.direct_bytes;
+}
+
+static void
+report_recall(const Session *session, ControlReport *report)
+{
+    KnownCounts counts;
+
+    known_counts(session->known, &counts);
+    report->recall_sets = counts.sets;
+    report->recall_asked = (gint64)counts.asked;
+    report->recall_found = (gint64)counts.found;
+    report->recall_sealed = counts.pages;
+}
+
 static ControlReport *
 make_report(const Session *session)
 {
@@ -105,6 +132,8 @@ make_report(const Session *session)
     report->proved_us = finish->proved_us;
     if (!session_clock(session, &report->clock_offset_us, &report->clock_uncertainty_us))
         report->clock_uncertainty_us = -1;
+    report_pages(session, report);
+    report_recall(session, report);
     report->connections = session->n_links;
     report->resumes = session->cuts;
     report->resent_bytes = session->line != NULL ? (gint64)line_resent_bytes(session->line) : 0;
@@ -155,8 +184,9 @@ send_report(Pump *pump)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
+/* A ticket or key: 64 hex digits. */
 static gboolean
-parse_ticket(const char *text, guint8 out[32])
+parse_secret(const char *text, guint8 out[32])
 {
     if (text == NULL || strlen(text) != 64)
         return FALSE;
@@ -179,7 +209,7 @@ parse_terms(const ControlRequest *request, HelloTerms *terms)
     return flyway_uuid_parse(request->id, terms->id) && flyway_uuid_parse(request->vm, terms->vm) &&
            flyway_uuid_parse(request->self, terms->self) &&
            flyway_uuid_parse(request->peer, terms->peer) &&
-           parse_ticket(request->ticket, terms->ticket);
+           parse_secret(request->ticket, terms->ticket);
 }
 
 static void
@@ -207,6 +237,7 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     config.identity = identity;
     config.resume_us = CLAMP(request->resume_s, 1, 3600) * G_USEC_PER_SEC;
     config.connections = (guint)CLAMP(request->connections, 1, FLYWAY_LINKS);
+    config.threads = (guint)CLAMP(request->threads, 1, FLYWAY_THREADS);
     if (expected == 3) {
         config.rpc_listener = fd_steal(&fds[1]);
         config.stream_listener = fd_steal(&fds[2]);
@@ -214,6 +245,57 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     session_start(&pump->session, &config);
     explicit_bzero(identity->key, strlen(identity->key));
 }
+
+/* ---- recall: what of it doesn't work only costs bandwidth -------------------------------------
+ */
+
+static void
+start_recall(Pump *pump, const ControlRequest *request)
+{
+    Session *session = &pump->session;
+    guint8 key[RECALL_KEY_SIZE];
+
+    if (session->state != SESSION_READY || !parse_secret(request->key, key))
+        return;
+    session_set_known(session, known_new(session->terms.side, session->terms.id, key));
+    explicit_bzero(key, sizeof key);
+}
+
+static void
+add_recall_set(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
+{
+    RecallFiles files = { .index_fd = -1 };
+    guint8 id[RECALL_ID_SIZE];
+    gsize n = 0;
+    int result;
+
+    if (pump->session.known == NULL || n_fds == 0 || !flyway_uuid_parse(request->id, id))
+        return;
+    files.index_fd = fd_steal(&fds[n++]);
+    for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++) {
+        gboolean is_there = (request->segments & 1 << i) && n < n_fds;
+
+        files.segment_fds[i] = is_there ? fd_steal(&fds[n++]) : -1;
+    }
+    result = known_add_set(pump->session.known, id, &files);
+    if (result < 0)
+        g_message("Recall's set %s isn't used: %s", request->id, g_strerror(-result));
+}
+
+static void
+keep_recall(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
+{
+    int result;
+
+    if (pump->session.known == NULL || n_fds != 2 || known_keeps(pump->session.known))
+        return;
+    result = known_keep(pump->session.known, fd_steal(&fds[0]), fd_steal(&fds[1]),
+                        (guint64)MAX(request->max_bytes, 0));
+    if (result < 0)
+        g_message("This migration's pages aren't kept: %s", g_strerror(-result));
+}
+
+/* ---- all requests ---------------------------------------------------------------------------- */
 
 /* Takes what it uses of fds; the caller closes the rest. */
 static void
@@ -225,6 +307,18 @@ act(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     switch ((ControlAction)request->action) {
     case CONTROL_START:
         start(pump, request, fds, n_fds);
+        break;
+    case CONTROL_RECALL:
+        start_recall(pump, request);
+        break;
+    case CONTROL_RECALL_SET:
+        add_recall_set(pump, request, fds, n_fds);
+        break;
+    case CONTROL_RECALL_KEEP:
+        keep_recall(pump, request, fds, n_fds);
+        break;
+    case CONTROL_HURRY:
+        known_hurry(session->known);
         break;
     case CONTROL_CONNECTION:
         if (n_fds == 1)
@@ -255,7 +349,7 @@ static gboolean
 take_request(Pump *pump)
 {
     static char buffer[CONTROL_MAX]; /* one loop, one thread */
-    int fds[CONTROL_FDS] = { -1, -1, -1 };
+    int fds[CONTROL_FDS];
     gsize n_fds = CONTROL_FDS;
     gssize length = fd_receive(pump->controller, buffer, sizeof buffer, fds, &n_fds);
     g_autoptr(ControlRequest) request = NULL;
@@ -263,7 +357,8 @@ take_request(Pump *pump)
 
     if (length == -EAGAIN)
         return FALSE;
-    if (length == -ECONNRESET) /* told once, before what was sent is read: reports of ours weren't */
+    if (length ==
+        -ECONNRESET) /* told once, before what was sent is read: reports of ours weren't */
         return TRUE;
     if (length <= 0 && length != -EMSGSIZE) {
         drop_controller(pump);
@@ -276,8 +371,8 @@ take_request(Pump *pump)
     else
         g_warning("A control request was ignored: %s",
                   error != NULL ? error->message : "it is too long");
-    explicit_bzero(buffer, length > 0 ? (gsize)length : 0); /* it may hold the ticket */
-    for (gsize i = 0; i < CONTROL_FDS; i++)
+    explicit_bzero(buffer, length > 0 ? (gsize)length : 0); /* it may hold secrets */
+    for (gsize i = 0; i < n_fds; i++)
         fd_close_p(&fds[i]);
     return pump->controller >= 0;
 }
@@ -426,6 +521,8 @@ pump_run(int control_fd, uid_t owner)
     pump_loop(pump);
     pump->session.changed = TRUE;
     send_report(pump);
+    if (session_seal(&pump->session) == 0)
+        send_report(pump); /* nothing waits for that one but recall */
     status = pump->session.state == SESSION_FAILED ? 1 : 0;
     session_clear(&pump->session);
     fd_close_p(&pump->controller);

@@ -372,8 +372,8 @@ load_statistics(RecallLibrary *library)
     library->found = g_key_file_get_uint64(file, "pages", "found", NULL);
 }
 
-static gboolean
-real_space(const char *path, RecallSpace *space)
+gboolean
+recall_space_real(const char *path, RecallSpace *space)
 {
     struct statvfs status;
 
@@ -392,7 +392,7 @@ recall_library_open(const char *path, const RecallLimits *limits, GError **error
     library->path = g_strdup(path);
     library->limits = *limits;
     if (library->limits.space == NULL)
-        library->limits.space = real_space;
+        library->limits.space = recall_space_real;
     library->sets = g_ptr_array_new_with_free_func(set_free);
     library->dir_fd = -1;
     if (g_mkdir_with_parents(path, 0700) == 0)

@@ -33,10 +33,13 @@ typedef struct {
     guint64 available_bytes; /* to an ordinary user */
 } RecallSpace;
 
+/** statvfs(). FALSE with errno. */
+gboolean recall_space_real(const char *path, RecallSpace *space);
+
 typedef struct {
     guint64 max_bytes; /* recall.max_bytes; 0: nothing is kept */
     gint64 max_age_ms; /* recall.max_age, since a set was made */
-    /** NULL: statvfs(). FALSE with errno. */
+    /** NULL: recall_space_real(). */
     gboolean (*space)(const char *path, RecallSpace *space);
 } RecallLimits;
 

@@ -19,7 +19,8 @@ typedef struct {
     guint64 max_bytes;            /* of both files */
     guint32 max_pages;            /* 0: RECALL_PAGES_MAX */
     gsize queue_bytes;            /* pages that wait for the disk; 0: RECALL_QUEUE_BYTES */
-    RecallReader *const *readers; /* by RecallRef.set; some may be NULL; outlive the writer */
+    RecallReader *const *readers; /* by RecallRef.set; some may be NULL; they and the array outlive
+                                     the writer */
     guint n_readers;
     /** recall_add() may wait for the disk for so many thousandths of the time since new, in sum:
      * a disk that stalls for a moment doesn't end the set. 0: never. */

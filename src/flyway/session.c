@@ -20,12 +20,13 @@
  * Invariants: links are here only in OPEN and LEAVING. Lanes are in use only there and in CUT, but
  * for one whose Finish reply is watched when the session fails: that outcome must not be lost.
  *
- * Memory: 310 KiB for each link (at most 16), for each lane a ring of its window (lane.c), and the
- * line (line.c); of rings and line a session that keeps up touches little. Stated in
- * docs/flyway-protocol.md.
+ * Memory: 465 KiB for each link (at most 16), for each lane a ring of its window (lane.c) and what
+ * packs or unpacks (packer.c), and the line (line.c); of rings and line a session that keeps up
+ * touches little. Summed up in docs/flyway-protocol.md.
  */
 #include "flyway/session.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -59,7 +60,7 @@ move(Session *session, SessionState to)
 void
 session_init(Session *session)
 {
-    *session = (Session){ .listeners = { -1, -1 } };
+    *session = (Session){ .listeners = { -1, -1 }, .sets_end = G_MAXUINT32 };
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_init(&session->lanes[i], (guint8)(i + 1));
     for (guint i = 0; i < SESSION_HELLOS; i++)
@@ -78,6 +79,7 @@ session_start(Session *session, const SessionConfig *config)
     session->listeners[1] = config->stream_listener;
     session->resume_us = config->resume_us;
     session->connections = CLAMP(config->connections, 1, FLYWAY_LINKS);
+    session->threads = MAX(config->threads, 1);
     session->keys = link_keys_new(config->identity, &fault);
     if (session->keys == NULL) {
         session_fail(session, &fault);
@@ -134,7 +136,25 @@ session_clear(Session *session)
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_reset(&session->lanes[i]);
     g_clear_pointer(&session->line, line_free);
+    g_clear_pointer(&session->crew, crew_free);
+    g_clear_pointer(&session->known, known_free);
     g_clear_pointer(&session->keys, link_keys_free);
+}
+
+void
+session_set_known(Session *session, Known *known)
+{
+    known_free(session->known);
+    session->known = known;
+}
+
+int
+session_seal(Session *session)
+{
+    g_assert(session_is_final(session));
+    for (guint i = 0; i < FLYWAY_LANES; i++)
+        lane_reset(&session->lanes[i]);
+    return known_seal(session->known);
 }
 
 gboolean
@@ -151,6 +171,10 @@ session_fail(Session *session, const Fault *fault)
     session->fault = *fault;
     move(session, SESSION_FAILED);
     close_doors(session);
+    for (guint i = 0; i < FLYWAY_LINKS && !session->peer_failed; i++) {
+        if (session->strands[i].link != NULL)
+            traffic_abort(&session->strands[i], fault->text);
+    }
     drop_links(session);
     abandon_lanes(session);
 }
@@ -250,6 +274,8 @@ session_give_connection(Session *session, guint32 want, int fd)
     end_hello(session, hello);
     session->n_hellos++;
     session->changed = TRUE;
+    hello->slot = 0;
+    hello->further = FALSE; /* at the destination until it says so */
     if (slot >= 0) {
         session->strands[slot].want = 0;
         hello->slot = (guint8)slot;
@@ -310,6 +336,16 @@ session_wire_bytes(const Session *session)
     return sum;
 }
 
+void
+session_packed(const Session *session, PackerCounts *counts)
+{
+    *counts = session->packed;
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        if (session->lanes[i].packer != NULL)
+            packer_add_counts(session->lanes[i].packer, counts);
+    }
+}
+
 gboolean
 session_clock(const Session *session, gint64 *offset_us, gint64 *uncertainty_us)
 {
@@ -348,6 +384,10 @@ session_poll(Session *session, struct pollfd *entries, gsize room)
     gsize n = 0;
 
     g_assert(room >= SESSION_POLL_MAX);
+    session->crew_index = -1;
+    if (session->crew != NULL)
+        session->crew_index =
+            add(entries, &n, (struct pollfd){ crew_fd(session->crew), POLLIN, 0 });
     for (guint i = 0; i < FLYWAY_LINKS; i++) {
         Strand *strand = &session->strands[i];
         struct pollfd entry;
@@ -409,6 +449,13 @@ take_hello(Session *session, Hello *hello, gint64 now_us)
 {
     if (session->line == NULL)
         session->line = line_new();
+    if (!hello->further)
+        session->abilities = hello->abilities;
+    if (!hello->further && session->terms.side == FLYWAY_SOURCE &&
+        (session->abilities & FLYWAY_ABILITY_RECALL)) {
+        known_offer(session->known, &session->sets);
+        session->due |= SESSION_DUE_SETS;
+    }
     strand_attach(session, hello, now_us);
     end_hello(session, hello);
     if (session->state == SESSION_CUT)
@@ -453,6 +500,55 @@ run_hellos(Session *session, const struct pollfd *entries, gint64 now_us)
     }
 }
 
+/* Only the first stream lane may refer to pages: both sides see them in one order only there. */
+static Known *
+known_for_lane(Session *session)
+{
+    gboolean is_first = !session->known_used;
+
+    session->known_used = TRUE;
+    return is_first ? session->known : NULL;
+}
+
+/* NULL: the stream passes as it is. */
+static Packer *
+make_packer(Session *session)
+{
+    if (!(session->abilities & FLYWAY_ABILITY_PAGES))
+        return NULL;
+    if (session->crew == NULL)
+        session->crew = crew_new(session->threads, packer_tools_new, packer_tools_free);
+    if (session->crew != NULL)
+        return packer_new(session->crew, known_for_lane(session), &session->packed);
+    g_warning("No thread for packing can be had (%s): the stream is sent as it is",
+              g_strerror(errno));
+    return NULL;
+}
+
+Unpacker *
+session_unpacker(Session *session)
+{
+    if (!(session->abilities & FLYWAY_ABILITY_PAGES))
+        return NULL;
+    if (session->crew == NULL)
+        session->crew = crew_new(1, unpacker_tools_new, unpacker_tools_free);
+    return session->crew != NULL ? unpacker_new(session->crew, known_for_lane(session)) : NULL;
+}
+
+/* What is read is packed, also while no connection takes any. */
+static void
+run_packers(Session *session, gint64 now_us)
+{
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        Lane *lane = &session->lanes[i];
+
+        if (lane->packer == NULL || lane->state != LANE_OPEN)
+            continue;
+        lane_pull(lane, &session->finish);
+        packer_round(lane->packer, now_us, lane_is_held(lane), lane->readable);
+    }
+}
+
 static void
 accept_local(Session *session, const struct pollfd *entries)
 {
@@ -464,9 +560,13 @@ accept_local(Session *session, const struct pollfd *entries)
             lane == NULL || session->state != SESSION_OPEN)
             continue;
         fd = accept4(session->listeners[i], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0)
-            lane_open(lane, i == 0 ? LANE_RPC : LANE_STREAM, fd,
-                      i == 0 ? &session->rpc_bytes : &session->stream_bytes);
+        if (fd < 0)
+            continue;
+        if (i == 0)
+            lane_open(lane, LANE_RPC, fd, NULL, &session->rpc_bytes);
+        else
+            lane_open(lane, LANE_STREAM, fd, make_packer(session), &session->stream_bytes);
+        strands_pace(session);
     }
 }
 
@@ -585,8 +685,10 @@ run_links(Session *session, const struct pollfd *entries, gint64 now_us)
     Fault fault = { 0 };
     gboolean good = receive_all(session, entries, now_us, &fault);
 
-    for (guint i = 0; i < FLYWAY_LANES; i++)
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        good = good && lane_unpack(&session->lanes[i], &fault);
         lane_deliver(&session->lanes[i], &session->finish, now_us);
+    }
     if (good)
         good = send_all(session, &fault);
     if (good)
@@ -608,9 +710,12 @@ session_run(Session *session, const struct pollfd *entries)
         if (lane->poll_index >= 0 && lane->fd == entries[lane->poll_index].fd)
             lane_polled(lane, entries[lane->poll_index].revents);
     }
+    if (session->crew_index >= 0 && entries[session->crew_index].revents != 0)
+        crew_notice(session->crew);
     run_hellos(session, entries, now_us);
     accept_local(session, entries);
     run_links(session, entries, now_us);
+    run_packers(session, now_us);
     run_time(session, now_us);
     if (session->state == SESSION_LEAVING)
         run_leaving(session, now_us);

@@ -27,9 +27,11 @@ enum { SESSION_HELLOS = FLYWAY_LINKS, SESSION_SAMPLES = 8 };
 
 /** Numbered session frames to be sent, in this order. */
 enum {
-    SESSION_DUE_PROVED = 1 << 0,
-    SESSION_DUE_REFUSED = 1 << 1,
-    SESSION_DUE_BYE = 1 << 2,
+    SESSION_DUE_SETS = 1 << 0,
+    SESSION_DUE_SETS_END = 1 << 1,
+    SESSION_DUE_PROVED = 1 << 2,
+    SESSION_DUE_REFUSED = 1 << 3,
+    SESSION_DUE_BYE = 1 << 4,
 };
 
 /** Frames of one connection to be sent, in this order. */
@@ -61,10 +63,19 @@ typedef struct {
     int listeners[2];  /* source: rpc, stream; -1 otherwise */
     gint64 resume_us;  /* so long may nothing be heard */
     guint connections; /* source: how many there shall be */
+    guint threads;     /* source: of the crew */
 
     Strand strands[FLYWAY_LINKS]; /* with links in OPEN and LEAVING */
     guint n_links;                /* of them that live */
     Line *line;                   /* OPEN on */
+    guint64 abilities;            /* of both sides, since OPEN */
+    Crew *crew;                   /* from the first stream lane on, which is packed */
+    Known *known;                 /* NULL: without recall */
+    gboolean known_used;          /* by a stream lane: it is for one only */
+    FrameSets sets;               /* to be sent: offer, or answer to it */
+    gboolean sets_came;           /* the peer's */
+    guint32 sets_end;             /* destination: what was told, G_MAXUINT32: nothing */
+    int crew_index;               /* in the round's pollfds */
     guint64 acked_below;          /* what our last ACK said; 0 = it may not have arrived */
     guint away;                   /* further connections turned away in a row */
     Fault lost;                   /* why the last connection ended */
@@ -76,9 +87,10 @@ typedef struct {
     FinishState finish_known; /* what was told to the peer and upwards */
     int listener_index[2];    /* in the round's pollfds */
 
-    guint32 wants;     /* questions to godwitd so far */
-    gboolean said_bye; /* LEAVING: BYE is due or sent */
-    gboolean changed;  /* something that godwitd has to hear: the reader clears it */
+    guint32 wants;        /* questions to godwitd so far */
+    gboolean peer_failed; /* it said so */
+    gboolean said_bye;    /* LEAVING: BYE is due or sent */
+    gboolean changed;     /* something that godwitd has to hear: the reader clears it */
 
     guint due;
     gint64 heard_us, leave_by_us;
@@ -88,6 +100,7 @@ typedef struct {
     guint64 wire_bytes_before; /* of connections that ended */
     guint cuts;                /* how often the session went on after it was CUT */
     guint64 rpc_bytes, stream_bytes;
+    PackerCounts packed; /* of lanes that are closed */
     char tls[96];
 } Session;
 
@@ -97,6 +110,7 @@ typedef struct {
     int rpc_listener, stream_listener; /* taken; -1 at the destination */
     gint64 resume_us;                  /* how long it waits to be resumed */
     guint connections;                 /* source: how many, 1 to FLYWAY_LINKS */
+    guint threads;                     /* source: that pack, at least 1 */
 } SessionConfig;
 
 typedef struct {
@@ -107,6 +121,10 @@ typedef struct {
 void session_init(Session *session);
 void session_start(Session *session, const SessionConfig *config);
 void session_clear(Session *session);
+/** Takes it. Before the first connection. */
+void session_set_known(Session *session, Known *known);
+/** Final: completes the set of this session's pages; waits for the disk. 0, or -errno: none. */
+int session_seal(Session *session);
 
 /** What godwitd is asked for at present; returns how many (at most SESSION_WANTS_MAX). */
 enum { SESSION_WANTS_MAX = FLYWAY_LANES + FLYWAY_LINKS };
@@ -124,6 +142,8 @@ void session_fail(Session *session, const Fault *fault);
 gboolean session_is_final(const Session *session);
 
 guint64 session_wire_bytes(const Session *session);
+/** Source: what became of the streams' pages so far. */
+void session_packed(const Session *session, PackerCounts *counts);
 /** Offset of the peer's monotonic clock to ours; FALSE where none was measured. */
 gboolean session_clock(const Session *session, gint64 *offset_us, gint64 *uncertainty_us);
 
@@ -131,7 +151,7 @@ gboolean session_clock(const Session *session, gint64 *offset_us, gint64 *uncert
 gsize session_poll(Session *session, struct pollfd *entries, gsize room);
 gint64 session_wake_us(const Session *session, gint64 now_us);
 void session_run(Session *session, const struct pollfd *entries);
-enum { SESSION_POLL_MAX = FLYWAY_LINKS + 2 + SESSION_HELLOS + FLYWAY_LANES };
+enum { SESSION_POLL_MAX = 1 + FLYWAY_LINKS + 2 + SESSION_HELLOS + FLYWAY_LANES };
 
 /* ---- strand.c: the connections --------------------------------------------------------------- */
 
@@ -147,6 +167,12 @@ gint64 strands_wake_us(const Session *session);
 /** Pings, gives up what is silent, asks for what is missing. */
 void strands_run_time(Session *session, gint64 now_us);
 
+/** For traffic.c: what a new stream lane needs; NULL: none. */
+Unpacker *session_unpacker(Session *session);
+
+/** Tells the lanes the longest round trip of the connections. */
+void strands_pace(Session *session);
+
 /** For strand.c: OPEN becomes CUT. */
 void session_cut(Session *session);
 /** Fails with what ended the last connection. */
@@ -160,3 +186,5 @@ gboolean traffic_receive(Session *session, Strand *strand, gint64 now_us, gboole
                          Fault *fault);
 /** Sends what is due and what lanes have over a connection, as far as it takes it. Likewise. */
 gboolean traffic_send(Session *session, Strand *strand, gboolean *lost, Fault *fault);
+/** Tells the peer that this side has failed, as far as the connection takes it at once. */
+void traffic_abort(Strand *strand, const char *why);

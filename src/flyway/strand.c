@@ -10,12 +10,17 @@
  * A connection ends when its socket says so, when the source has heard nothing on it for
  * FLYWAY_STALL_US (TCP itself would try again ever more rarely, and come back long after the
  * network), or when a further one comes for its slot. What it carried unacknowledged is sent again
- * over another (line.c). Without any the session is CUT: nothing is read from local sockets, so
- * that libvirt and QEMU see only a pause. After the time to resume, counted from the last byte
- * heard, the session fails. It fails sooner where the other host's godwitd answers and has no
- * worker for us (AWAY_MAX times): that one is gone, not the network.
+ * over another (line.c). Without any the session is CUT: nothing is read from local sockets, but
+ * for what a packer's free batches hold, so that libvirt and QEMU see only a pause. After the time
+ * to resume, counted from the last byte heard, the session fails. It fails sooner where the other
+ * host's godwitd answers and has no worker for us (AWAY_MAX times each): that one is gone, not the
+ * network.
  */
 #include "flyway/session.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #define RETRY_US (300 * 1000)
 #define AWAY_MAX 8 /* a godwitd that was restarted finds its worker again within this time */
@@ -116,7 +121,8 @@ strand_refused(Session *session, guint slot, const Fault *fault)
 {
     session->strands[slot].retry_us = clock_monotonic_us() + RETRY_US;
     session->lost = *fault;
-    if (fault->code == GODWIT_ERROR_TIMEOUT || ++session->away < AWAY_MAX || session->n_links > 0)
+    if (fault->code == GODWIT_ERROR_TIMEOUT || session->n_links > 0 ||
+        ++session->away < AWAY_MAX * session->connections)
         return;
     session_fail_lost(session, "the other host has no worker for this migration any more");
 }
@@ -141,6 +147,32 @@ strands_wake_us(const Session *session)
                                     : wake_us;
 }
 
+/* TCP's own minimum of the round trip, which what we have queued doesn't lengthen; 0: unknown. */
+static gint64
+trip_us(const Strand *strand)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof info;
+
+    if (getsockopt(link_fd(strand->link), IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+        info.tcpi_min_rtt == G_MAXUINT32)
+        return 0;
+    return info.tcpi_min_rtt;
+}
+
+void
+strands_pace(Session *session)
+{
+    gint64 longest_us = 0;
+
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        if (session->strands[i].link != NULL)
+            longest_us = MAX(longest_us, trip_us(&session->strands[i]));
+    }
+    for (guint i = 0; i < FLYWAY_LANES; i++)
+        pace_trip(&session->lanes[i].pace, longest_us);
+}
+
 void
 strands_run_time(Session *session, gint64 now_us)
 {
@@ -148,8 +180,10 @@ strands_run_time(Session *session, gint64 now_us)
         Strand *strand = &session->strands[i];
         Fault fault = { 0 };
 
-        if (strand->link != NULL && now_us >= strand->pinged_us + FLYWAY_PING_US)
+        if (strand->link != NULL && now_us >= strand->pinged_us + FLYWAY_PING_US) {
             strand->due |= STRAND_DUE_PING;
+            strands_pace(session);
+        }
         if (strand->link == NULL || now_us < strand->heard_us + FLYWAY_STALL_US ||
             session->terms.side != FLYWAY_SOURCE || session->state != SESSION_OPEN)
             continue;

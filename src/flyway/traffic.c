@@ -5,10 +5,10 @@
  * Frames of an open session. Nothing is queued before it can be sent: what has to be said is a bit
  * in `due` of a connection, the session or a lane, and becomes a frame when the tx of a connection
  * is empty. So a peer that asks faster than it reads costs nothing. In a round, tx is filled in the
- * order: that connection's ACK, pong and ping; what has to be sent again; and only where there is
- * none of these, new numbered frames: proof, lanes' small frames, rpc data, streams in turn, and
- * again the small frames that reading has made. The bulk ahead of an rpc message is thus at most
- * one filled tx of each connection and what the kernel holds.
+ * order: that connection's ACK, pong and ping; what has to be sent again; and only where nothing
+ * has, new numbered frames: proof, lanes' small frames, rpc data, a frame of the stream whose turn
+ * it is, and again the small frames that reading has made. The bulk ahead of an rpc message is thus
+ * at most one filled tx of each connection and what the kernel holds.
  *
  * New frames are encoded into the line's ring (line.c), which keeps them, and copied to the tx.
  * Without room there, for want of ACKs, nothing new is read or said.
@@ -34,11 +34,17 @@ senders_of(FrameType type)
 {
     switch (type) {
     case FRAME_LANE_OPEN:
+    case FRAME_BATCH:
+    case FRAME_AGAIN:
+    case FRAME_SETS:
     case FRAME_PROVED:
     case FRAME_REFUSED:
         return FROM_SOURCE;
     case FRAME_LANE_ACCEPT:
     case FRAME_LANE_REFUSE:
+    case FRAME_MISSING:
+    case FRAME_SETS_REPLY:
+    case FRAME_SETS_END:
         return FROM_DESTINATION;
     case FRAME_HELLO:
     case FRAME_HELLO_REPLY:
@@ -56,6 +62,8 @@ got_open(Session *session, const Frame *frame, Fault *fault)
 
     if (!lane_asked(lane, frame->open.kind, frame->open.window, carried, fault))
         return FALSE;
+    if (frame->open.kind == LANE_STREAM)
+        lane_unpack_by(lane, session_unpacker(session));
     if (frame->open.kind == LANE_NBD) {
         lane_refuse(lane, "this version carries no disks");
     } else if (session->state != SESSION_OPEN) {
@@ -99,11 +107,35 @@ got_unnumbered(Session *session, Strand *strand, const Frame *frame, Fault *faul
         fault_set(fault, GODWIT_ERROR_PROTOCOL,
                   "The other worker acknowledged what was never sent");
         return FALSE;
+    case FRAME_ABORT:
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other host's worker gave up: %s", frame->text);
+        session->peer_failed = TRUE;
+        return FALSE;
     default:
         fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent a second %s",
                   frame_name(frame->type));
         return FALSE;
     }
+}
+
+/* What the peer says of sets of pages. */
+static gboolean
+got_sets(Session *session, const Frame *frame, Fault *fault)
+{
+    gboolean good = !session->sets_came && (session->abilities & FLYWAY_ABILITY_RECALL);
+
+    session->sets_came = TRUE;
+    if (good && frame->type == FRAME_SETS) {
+        known_answer(session->known, &frame->sets, &session->sets);
+        session->due |= SESSION_DUE_SETS;
+    } else if (good) {
+        good = !(session->due & SESSION_DUE_SETS) && frame->sets.n == session->sets.n &&
+               known_agree(session->known, &frame->sets) == 0;
+    }
+    if (!good)
+        fault_set(fault, GODWIT_ERROR_PROTOCOL, "The other worker sent %s that can't be",
+                  frame_name(frame->type));
+    return good;
 }
 
 static gboolean
@@ -117,6 +149,13 @@ got_numbered(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
     switch (frame->type) {
     case FRAME_LANE_OPEN:
         return got_open(session, frame, fault);
+    case FRAME_SETS:
+    case FRAME_SETS_REPLY:
+        return got_sets(session, frame, fault);
+    case FRAME_SETS_END:
+        if (session->known != NULL)
+            known_ended(session->known, frame->ordinal);
+        return TRUE;
     case FRAME_PROVED:
     case FRAME_REFUSED:
         return finish_told(&session->finish, frame->type == FRAME_PROVED, now_us, fault);
@@ -261,6 +300,7 @@ note_finish(Session *session)
         return;
     session->finish_known = session->finish.state;
     session->changed = TRUE;
+    known_hurry(session->known);
     if (session->terms.side != FLYWAY_SOURCE)
         return;
     if (session->finish.state == FINISH_PROVED)
@@ -269,18 +309,51 @@ note_finish(Session *session)
         session->due |= SESSION_DUE_REFUSED;
 }
 
+/* Destination: the store of the session's pages has ended early. */
+static void
+note_sets_end(Session *session)
+{
+    for (guint i = 0; i < FLYWAY_LANES && session->sets_end == G_MAXUINT32; i++) {
+        if (session->lanes[i].unpacker != NULL)
+            session->sets_end = unpacker_kept(session->lanes[i].unpacker);
+        if (session->sets_end != G_MAXUINT32)
+            session->due |= SESSION_DUE_SETS_END;
+    }
+}
+
+static void
+fill_session_frame(const Session *session, guint due, Frame *frame)
+{
+    switch (due) {
+    case SESSION_DUE_SETS:
+        frame->type = session->terms.side == FLYWAY_SOURCE ? FRAME_SETS : FRAME_SETS_REPLY;
+        frame->sets = session->sets;
+        break;
+    case SESSION_DUE_SETS_END:
+        frame->type = FRAME_SETS_END;
+        frame->ordinal = session->sets_end;
+        break;
+    case SESSION_DUE_PROVED:
+        frame->type = FRAME_PROVED;
+        frame->clock.sent_us = (guint64)session->finish.proved_us;
+        break;
+    default:
+        frame->type = FRAME_REFUSED;
+    }
+}
+
 static gboolean
 put_session_frames(const Sending *sending)
 {
     Session *session = sending->session;
     gboolean any = FALSE;
 
-    for (guint due = SESSION_DUE_PROVED; due <= SESSION_DUE_REFUSED; due <<= 1) {
-        Frame frame = { .type = due == SESSION_DUE_PROVED ? FRAME_PROVED : FRAME_REFUSED };
+    for (guint due = SESSION_DUE_SETS; due <= SESSION_DUE_REFUSED; due <<= 1) {
+        Frame frame = { 0 };
 
         if (!(session->due & due) || !line_has_room(session->line))
             continue;
-        frame.clock.sent_us = (guint64)session->finish.proved_us;
+        fill_session_frame(session, due, &frame);
         session->due &= ~due;
         put_numbered(sending, &frame);
         any = TRUE;
@@ -296,6 +369,7 @@ put_small_frames(const Sending *sending)
     gboolean any;
 
     note_finish(session);
+    note_sets_end(session);
     any = put_session_frames(sending);
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         Frame frame = { 0 };
@@ -315,27 +389,77 @@ put_small_frames(const Sending *sending)
     return any;
 }
 
+#define SMALL_FRAMES (8 * 1024) /* room that stays for what reading makes due */
+
 /* One read of a lane as one frame. TRUE where there was something. */
 static gboolean
 put_data(const Sending *sending, Lane *lane)
 {
     Frame frame = { .type = FRAME_DATA, .lane = lane->number };
-    gsize small_frames = 8 * 1024; /* room that stays for what reading makes due */
     gsize room;
     guint8 *payload;
 
     link_tx_room(sending->strand->link, &room);
-    if (room < small_frames + FRAME_HEADER_SIZE + LEAST_DATA ||
+    if (room < SMALL_FRAMES + FRAME_HEADER_SIZE + LEAST_DATA ||
         !line_has_room(sending->session->line))
         return FALSE;
     payload = line_room(sending->session->line) + FRAME_HEADER_SIZE;
     frame.data.bytes = payload;
-    frame.data.length = lane_read(lane, payload, room - small_frames - FRAME_HEADER_SIZE,
+    frame.data.length = lane_read(lane, payload, room - SMALL_FRAMES - FRAME_HEADER_SIZE,
                                   &sending->session->finish, sending->fault);
     if (frame.data.length == 0)
         return FALSE;
     put_numbered(sending, &frame);
     return TRUE;
+}
+
+/* The next batch of a lane's packer. */
+static gboolean
+put_batch(const Sending *sending, Lane *lane)
+{
+    Frame frame = { .type = FRAME_BATCH, .lane = lane->number };
+    const PageBatch *batch;
+    gsize room;
+
+    link_tx_room(sending->strand->link, &room);
+    lane_pull(lane, &sending->session->finish);
+    batch = lane_batch(lane);
+    if (batch == NULL || room < SMALL_FRAMES + FRAME_HEADER_SIZE + batch->payload_length ||
+        !line_has_room(sending->session->line))
+        return FALSE;
+    frame.data.bytes = batch->payload;
+    frame.data.length = batch->payload_length;
+    put_numbered(sending, &frame);
+    lane_batch_sent(lane, clock_monotonic_us());
+    return TRUE;
+}
+
+/* A batch that the peer couldn't fill. */
+static gboolean
+put_batch_again(const Sending *sending, Lane *lane)
+{
+    Frame frame = { .type = FRAME_AGAIN, .lane = lane->number };
+    const PageBatch *batch = lane_again(lane, &frame.data.batch);
+    gsize room;
+
+    link_tx_room(sending->strand->link, &room);
+    if (batch == NULL || room < SMALL_FRAMES + FRAME_HEADER_SIZE + 4 + batch->payload_length ||
+        !line_has_room(sending->session->line))
+        return FALSE;
+    frame.data.bytes = batch->payload;
+    frame.data.length = batch->payload_length;
+    put_numbered(sending, &frame);
+    packer_sent_again(lane->packer);
+    return TRUE;
+}
+
+static gboolean
+put_stream(const Sending *sending, Lane *lane)
+{
+    if (put_batch_again(sending, lane))
+        return TRUE;
+    return lane->packer != NULL && !packer_is_aside(lane->packer) ? put_batch(sending, lane)
+                                                                  : put_data(sending, lane);
 }
 
 static gboolean
@@ -351,7 +475,7 @@ put_new(const Sending *sending)
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         Lane *lane = &session->lanes[(session->next_lane + i) % FLYWAY_LANES];
 
-        if (lane->kind == LANE_RPC || !put_data(sending, lane))
+        if (lane->kind == LANE_RPC || !put_stream(sending, lane))
             continue;
         any = TRUE;
         session->next_lane = lane->number; /* the one after it is first next time */
@@ -447,4 +571,17 @@ traffic_send(Session *session, Strand *strand, gboolean *lost, Fault *fault)
             break;
     }
     return !fault->set;
+}
+
+void
+traffic_abort(Strand *strand, const char *why)
+{
+    Frame frame = { .type = FRAME_ABORT };
+
+    if (link_flush(strand->link) != 0)
+        return;
+    g_strlcpy(frame.text, why, sizeof frame.text);
+    put_unnumbered(strand, &frame);
+    (void)link_flush(strand->link);
+    link_bye(strand->link);
 }

@@ -183,6 +183,17 @@ apply_report(Worker *worker, const ControlReport *report)
     status->resent_bytes = report->resent_bytes;
     status->connections = (int)report->connections;
     status->resumes = (int)report->resumes;
+    status->pages.zero = report->pages_zero;
+    status->pages.same = report->pages_same;
+    status->pages.recalled = report->pages_recalled;
+    status->pages.delta = report->pages_delta;
+    status->pages.compressed = report->pages_compressed;
+    status->pages.raw = report->pages_raw;
+    status->direct_bytes = report->direct_bytes;
+    status->recall.sets = (int)report->recall_sets;
+    status->recall.asked = report->recall_asked;
+    status->recall.found = report->recall_found;
+    status->recall.sealed = report->recall_sealed;
     status->finish_forwarded = report->finish_forwarded;
     status->proved = report->proved;
     status->proved_us = report->proved_us;
@@ -493,6 +504,49 @@ request(Worker *worker, const ControlRequest *message, const int *fds, gsize n_f
 
 /* ---- start and attach ------------------------------------------------------------------------ */
 
+/* Of the host's cores the VMs keep the other half. */
+static gint64
+default_threads(void)
+{
+    return CLAMP((gint64)g_get_num_processors() / 2, 1, FLYWAY_THREADS);
+}
+
+static void
+send_recall_set(Worker *worker, const char *id, const RecallFiles *files)
+{
+    ControlRequest message = { .action = CONTROL_RECALL_SET, .id = (char *)id };
+    int fds[CONTROL_FDS] = { files->index_fd };
+    gsize n = 1;
+
+    for (guint i = 0; i < RECALL_SEGMENTS_MAX; i++) {
+        if (files->segment_fds[i] < 0)
+            continue;
+        message.segments |= 1 << i;
+        fds[n++] = files->segment_fds[i];
+    }
+    request(worker, &message, fds, n);
+}
+
+static void
+send_recall(Worker *worker, const RecallLoan *recall)
+{
+    char key[2 * RECALL_KEY_SIZE + 1];
+    ControlRequest message = { .action = CONTROL_RECALL, .key = key };
+    const RecallTicket *ticket = &recall->ticket;
+
+    for (guint i = 0; i < RECALL_KEY_SIZE; i++)
+        g_snprintf(key + (gsize)2 * i, 3, "%02x", recall->group_key[i]);
+    request(worker, &message, NULL, 0);
+    explicit_bzero(key, sizeof key);
+    for (guint i = 0; i < recall->n_sets; i++)
+        send_recall_set(worker, recall->sets[i].id, &recall->sets[i].files);
+    if (ticket->index_fd < 0 || ticket->pages_fd < 0)
+        return;
+    message = (ControlRequest){ .action = CONTROL_RECALL_KEEP,
+                                .max_bytes = (gint64)ticket->max_bytes };
+    request(worker, &message, (int[]){ ticket->index_fd, ticket->pages_fd }, 2);
+}
+
 static gboolean
 send_start(Worker *worker, const WorkerConfig *config, GError **error)
 {
@@ -507,6 +561,7 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
         .ticket_expires_s = config->ticket_expires_s,
         .resume_s = config->resume_s > 0 ? config->resume_s : FLYWAY_RESUME_S,
         .connections = config->connections,
+        .threads = config->threads > 0 ? config->threads : default_threads(),
     };
     fd_auto int identity = control_identity_seal(config->identity, error);
     int fds[CONTROL_FDS] = { identity, config->rpc_listener, config->stream_listener };
@@ -514,6 +569,8 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
     if (identity < 0)
         return FALSE;
     request(worker, &message, fds, config->side == WORKER_SOURCE ? 3 : 1);
+    if (config->recall != NULL)
+        send_recall(worker, config->recall);
     if (worker->control >= 0)
         return TRUE;
     g_set_error_literal(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL,
@@ -664,6 +721,14 @@ void
 worker_end(Worker *worker)
 {
     ControlRequest message = { .action = CONTROL_END };
+
+    request(worker, &message, NULL, 0);
+}
+
+void
+worker_hurry(Worker *worker)
+{
+    ControlRequest message = { .action = CONTROL_HURRY };
 
     request(worker, &message, NULL, 0);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gio/gio.h>
+#include "flyway/recall_service.h"
 #include "net/identity.h"
 
 /**
@@ -14,6 +15,7 @@
  *
  * Thread: all functions and the callback belong to the context given at start.
  */
+#define FLYWAY_THREADS 16 /* that pack, at most */
 #define FLYWAY_RESUME_S 20 /* libvirt's own keepalive ends its connection after 30 s */
 typedef enum { WORKER_SOURCE, WORKER_DESTINATION } WorkerSide;
 typedef struct Worker Worker;
@@ -35,6 +37,15 @@ typedef struct {
     gint64 resent_bytes;         /* of wire_bytes: frames sent once more after a connection was lost; this side's */
     int connections;             /* that live; OPEN with 0: all were lost, it waits to be resumed */
     int resumes;                 /* how often it went on after that */
+    struct {
+        gint64 zero, same, recalled, delta, compressed, raw;
+    } pages;                     /* source: page records of the stream, each in one of these; raw: also those that passed unpacked */
+    struct {
+        int sets;                /* older ones that both hosts have */
+        gint64 asked, found;     /* source: pages looked for in them */
+        gint64 sealed;           /* pages of this session's own set, when it is complete: just before the end; 0: there is none */
+    } recall;
+    gint64 direct_bytes;         /* source: of stream_bytes, those that passed unpacked, the link being faster than packing */
     gboolean finish_forwarded;   /* Finish call went to the destination's libvirt */
     gboolean proved;             /* source: Finish's good reply was read by the source's libvirt. destination: the peer worker told so */
     gint64 proved_us;            /* monotonic here */
@@ -71,6 +82,8 @@ typedef struct {
     gint64 ticket_expires_s;  /* destination: the hello must come within */
     int resume_s;             /* so long may nothing be heard from the peer; 0: FLYWAY_RESUME_S */
     int connections;          /* source: how many there shall be; 0: 1 */
+    int threads;              /* source: that pack pages, at most FLYWAY_THREADS; 0: half of the cores */
+    const RecallLoan *recall; /* what it may recall and keep; NULL: nothing. Descriptors are passed on */
     const Identity *identity; /* passed in a sealed memory file */
     int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
     int stream_listener;      /* source: for QEMU's stream */
@@ -90,6 +103,8 @@ void worker_give_lane(Worker *worker, WorkerEvent which, int fd); /* takes fd */
 void worker_refuse_lane(Worker *worker, WorkerEvent which, const char *why);
 /** Orderly end: lanes are flushed as far as they go, the process ends. Idempotent. */
 void worker_end(Worker *worker);
+/** The VM is about to stop: recall doesn't wait for the disk from now on. */
+void worker_hurry(Worker *worker);
 /** Ends it now (SIGKILL by pidfd). */
 void worker_kill(Worker *worker);
 /** Lets go of it without ending it (godwitd's own stop). */

@@ -5,11 +5,15 @@
  *   libvirt ──events──▶ Hv ──▶ FactsFeed ──changes──▶ EventHub ──▶ /v1/events
  *                        └───▶ Motion ────progress──────┘ ▲
  *   flyway port ──▶ Listener ──▶ Motion        HttpServer ─┘ (api.c)
+ *                                  └─▶ RecallService ◀─┘
  *
  * Everything meets in one main loop; what blocks has threads of its own (FactsFeed's reads,
  * Motion's migrations, the server's handlers). Order of making is order of need; freeing goes
  * backwards, from the outside in: first nobody is accepted or answered any more, then motion lets
  * go of its workers (which carry on), last the hypervisor.
+ *
+ * The recall service is ours: motion begins and ends its sets, the API gives it the manager's key
+ * and clears it, the feed tells how it is. It is there before the first of them and after the last.
  */
 #include "host/agent.h"
 
@@ -30,6 +34,7 @@ struct Agent {
     ApiService api;
     Schema *schema;
     Hv *hv;
+    RecallService *recall;
     Motion *motion;
     FactsFeed *feed;
     EventHub *hub;
@@ -91,6 +96,14 @@ on_facts_ready(gpointer user_data)
     event_hub_greet(self->hub);
 }
 
+static void
+on_recall_changed(gpointer user_data)
+{
+    Agent *self = user_data;
+    if (self->feed)
+        facts_feed_touch_host(self->feed);
+}
+
 static const Facts *
 facts_for_greeting(gpointer user_data)
 {
@@ -122,18 +135,38 @@ on_connection(int fd, gpointer user_data)
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
+static void
+make_recall(Agent *self)
+{
+    RecallServiceConfig recall = self->config->recall;
+    g_auto(RecallStatus) status = { 0 };
+    recall.changed = on_recall_changed;
+    recall.data = self;
+    self->recall = recall_service_new(&recall);
+    recall_service_status(self->recall, &status);
+    if (status.usable)
+        g_message("recall keeps at most %" G_GUINT64_FORMAT " MiB in %s",
+                  status.statistics.max_bytes >> 20, recall.folder);
+    else
+        g_message("no recall: %s", status.reason);
+}
+
 static gboolean
 make_motion(Agent *self, GError **error)
 {
     const AgentConfig *config = self->config;
     const MotionConfig motion = {
         .hv = self->hv,
+        .recall = self->recall,
         .identity = self->identity,
         .host_name = g_get_host_name(),
         .state_dir = config->state_dir,
         .run_dir = config->run_dir,
         .flyway_program = config->flyway_program,
         .flyway_user = config->flyway_user,
+        .flyway_resume_s = config->flyway_resume_s,
+        .flyway_connections = config->flyway_connections,
+        .flyway_threads = config->flyway_threads,
         .control_address = config->advertise,
         .control_port = config->control_port,
         .migration_addresses = (const char *const *)config->migration_addresses,
@@ -157,6 +190,7 @@ make_feed(Agent *self)
     static const FactsFeedNotify notify = { .changed = on_facts_changed, .ready = on_facts_ready };
     self->facts = (FactsSource){ .hv = self->hv,
                                  .motion = self->motion,
+                                 .recall = self->recall,
                                  .config = self->config,
                                  .host_uuid = self->identity->name.uuid };
     self->feed = facts_feed_new(&self->facts, &notify, self);
@@ -205,10 +239,14 @@ agent_new(const AgentSetup *setup, GError **error)
         setup->config->libvirt_uri, g_main_context_get_thread_default(), on_hv_event, self, error);
     if (!self->hv)
         return NULL;
-    /* Bound before motion reads its journals: a second agent must fail before it touches them. */
+    /* Bound before recall and motion read their files: a second agent must fail before it touches
+     * them. */
     self->listener =
         listener_new(setup->config->migration_listen, migration, NULL, on_connection, self, error);
-    if (!self->listener || !make_motion(self, error))
+    if (!self->listener)
+        return NULL;
+    make_recall(self);
+    if (!make_motion(self, error))
         return NULL;
     make_feed(self);
     if (!make_server(self, control, error))
@@ -227,6 +265,7 @@ agent_free(Agent *self)
     g_clear_pointer(&self->schema, schema_free);
     g_clear_pointer(&self->feed, facts_feed_free);
     g_clear_pointer(&self->motion, motion_free);
+    g_clear_pointer(&self->recall, recall_service_free);
     g_clear_pointer(&self->hub, event_hub_free);
     g_clear_pointer(&self->hv, hv_free);
     g_free(self);

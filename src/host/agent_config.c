@@ -9,8 +9,11 @@
 #include "host/agent_config.h"
 
 #include <gio/gio.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "base/units.h"
+#include "flyway/worker.h"
 
 const ConfigKey agent_config_keys[] = {
     { "godwitd", "state_dir", CONFIG_STRING, "/var/lib/godwit", 0, 0,
@@ -37,6 +40,24 @@ const ConfigKey agent_config_keys[] = {
       "System user without rights as whom the migration workers run." },
     { "flyway", "program", CONFIG_STRING, GODWIT_LIBEXEC_DIR "/godwit/godwit-flyway", 0, 0,
       "The worker program." },
+    { "flyway", "resume_s", CONFIG_INT, "20", 1, 300,
+      "Seconds that a migration whose connections were lost is given to go on." },
+    { "flyway", "connections", CONFIG_INT, "1", 1, 8,
+      "Connections that a migration away from here uses, at least one for each address of the "
+      "destination." },
+    { "flyway", "threads", CONFIG_INT, "0", 0, FLYWAY_THREADS,
+      "Threads that pack the pages of a migration away from here; 0: half of the cores." },
+    { "recall", "enabled", CONFIG_BOOL, "true", 0, 0,
+      "Keep pages of VMs that move, so that they needn't cross the link again." },
+    { "recall", "folder", CONFIG_STRING, NULL, 0, 0,
+      "Folder for them, on a local disk; unset: recall in state_dir." },
+    { "recall", "max_bytes", CONFIG_STRING, "auto", 0, 0,
+      "What the folder may take; auto: a tenth of its file system, at most 64G; 0: nothing is "
+      "kept." },
+    { "recall", "max_age", CONFIG_STRING, "7d", 0, 0,
+      "How long pages are kept: 90s, 15m, 2h, 7d." },
+    { "recall", "share", CONFIG_STRING, "group", 0, 0,
+      "Of which VMs a VM's pages may be used: vm, group or cluster." },
     { "log", "level", CONFIG_STRING, "info", 0, 0, "warning, info or debug." },
     { NULL },
 };
@@ -63,6 +84,29 @@ check_path(const char *key, const char *value, GError **error)
 }
 
 static gboolean
+check_recall(AgentConfig *self, GError **error)
+{
+    const char *bytes = config_string(self->file, "recall", "max_bytes");
+    const char *age = config_string(self->file, "recall", "max_age");
+    const char *share = config_string(self->file, "recall", "share");
+    gint64 seconds;
+
+    if (!check_path("[recall] folder", self->recall.folder, error))
+        return FALSE;
+    self->recall.limits.max_bytes = RECALL_AUTO;
+    if (strcmp(bytes, "auto") != 0 &&
+        (!units_parse_bytes(bytes, &self->recall.limits.max_bytes, NULL) ||
+         self->recall.limits.max_bytes > G_MAXINT64))
+        return refuse(error, "[recall] max_bytes", bytes, "expected auto, or a size as 20G");
+    if (!units_parse_seconds(age, &seconds, NULL))
+        return refuse(error, "[recall] max_age", age, "expected a time as 90s, 15m, 2h or 7d");
+    self->recall.limits.max_age_ms = seconds * 1000;
+    if (!recall_share_parse(share, &self->recall.share))
+        return refuse(error, "[recall] share", share, "expected vm, group or cluster");
+    return TRUE;
+}
+
+static gboolean
 check_values(AgentConfig *self, GError **error)
 {
     if (!check_path("[godwitd] state_dir", self->state_dir, error) ||
@@ -84,7 +128,7 @@ check_values(AgentConfig *self, GError **error)
     const char *level = config_string(self->file, "log", "level");
     if (!log_level_parse(level, &self->log_level))
         return refuse(error, "[log] level", level, "expected warning, info or debug");
-    return TRUE;
+    return check_recall(self, error);
 }
 
 /* What is told to peers: the listening addresses, each wildcard replaced by the advertised address.
@@ -125,6 +169,14 @@ agent_config_of(Config *file, GError **error)
     self->libvirt_uri = config_string(file, "libvirt", "uri");
     self->flyway_user = config_string(file, "flyway", "user");
     self->flyway_program = config_string(file, "flyway", "program");
+    self->flyway_resume_s = config_int(file, "flyway", "resume_s");
+    self->flyway_connections = config_int(file, "flyway", "connections");
+    self->flyway_threads = config_int(file, "flyway", "threads");
+    const char *folder = config_string(file, "recall", "folder");
+    self->recall_folder =
+        folder ? g_strdup(folder) : g_build_filename(self->state_dir, "recall", NULL);
+    self->recall.enabled = config_bool(file, "recall", "enabled");
+    self->recall.folder = self->recall_folder;
     if (!self->migration_listen[0])
         self->migration_listen = self->control_listen;
     self->control_listen[0] = self->control_address;
@@ -151,6 +203,7 @@ agent_config_free(AgentConfig *self)
     config_free(self->file);
     g_free(self->identity_dir);
     g_free(self->advertise);
+    g_free(self->recall_folder);
     g_strfreev(self->migration_addresses);
     g_free(self);
 }

@@ -3,6 +3,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "flyway/recall_service.h"
 #include "host/joined.h"
 
 #define AGENT_CONFIG_PATH "/etc/godwit/godwitd.conf"
@@ -29,6 +30,10 @@ typedef struct {
     guint migration_port, max_outgoing, max_incoming;
     const char *libvirt_uri; /* NULL: hv's own choice */
     const char *flyway_user, *flyway_program;
+    guint flyway_resume_s, flyway_connections;
+    guint flyway_threads; /* 0: half of the cores */
+    char *recall_folder;
+    RecallServiceConfig recall; /* without what a running agent adds */
     LogLevel log_level;
 } AgentConfig;
 

@@ -10,6 +10,8 @@
  */
 #include "host/api.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 
 #define API_VERSION 1
@@ -112,6 +114,34 @@ get_stats(HttpCall *call, gpointer service, GError **error)
     return answer;
 }
 
+/* ---- recall: THREAD, its lock may be held while large files are removed ---------------------- */
+
+static JsonNode *
+put_recall_key(HttpCall *call, gpointer service, GError **error)
+{
+    const char *hex = json_object_get_string_member(json_node_get_object(call->body), "key");
+    guint8 key[RECALL_KEY_SIZE];
+    /* The schema has checked length and digits. */
+    for (gsize i = 0; i < sizeof key; i++)
+        key[i] =
+            (guint8)(g_ascii_xdigit_value(hex[2 * i]) << 4 | g_ascii_xdigit_value(hex[2 * i + 1]));
+    recall_service_set_key(((const ApiService *)service)->facts->recall, key);
+    explicit_bzero(key, sizeof key);
+    return NULL;
+}
+
+static JsonNode *
+clear_recall(HttpCall *call, gpointer service, GError **error)
+{
+    const char *vm = param(call, "vm");
+    g_autofree char *uuid = vm ? g_ascii_strdown(vm, -1) : NULL;
+    JsonObject *object;
+    JsonNode *node = object_node(&object);
+    json_object_set_int_member(
+        object, "sets", recall_service_clear(((const ApiService *)service)->facts->recall, uuid));
+    return node;
+}
+
 /* ---- migrations away from here --------------------------------------------------------------- */
 
 static JsonNode *
@@ -212,6 +242,8 @@ const HttpRoute api_routes[] = {
     { "streamEvents", HTTP_MANAGER, HTTP_STREAM, .stream = stream_events },
     { "getVmXml", HTTP_MANAGER, HTTP_THREAD, .run = get_vm_xml },
     { "getStats", HTTP_MANAGER, HTTP_THREAD, .run = get_stats },
+    { "putRecallKey", HTTP_MANAGER, HTTP_THREAD, .run = put_recall_key },
+    { "clearRecall", HTTP_MANAGER, HTTP_THREAD, .run = clear_recall },
     { "listOutgoing", HTTP_MANAGER, HTTP_MAIN, .run = list_outgoing },
     { "startOutgoing", HTTP_MANAGER, HTTP_MAIN, .run = start_outgoing },
     { "getOutgoing", HTTP_MANAGER | HTTP_HOST, HTTP_MAIN, .run = get_outgoing },

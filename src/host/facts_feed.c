@@ -65,6 +65,25 @@ typedef struct {
 
 /* ---- reading: any thread --------------------------------------------------------------------- */
 
+static HostRecall *
+read_recall(RecallService *service)
+{
+    g_auto(RecallStatus) status = { 0 };
+    HostRecall *recall = record_new(&host_recall_type);
+
+    recall_service_status(service, &status);
+    recall->active = status.reason == NULL;
+    recall->keyed = status.keyed;
+    recall->reason = g_steal_pointer(&status.reason);
+    recall->sets = status.statistics.sets;
+    recall->bytes = (gint64)status.statistics.bytes;
+    recall->max_bytes = (gint64)status.statistics.max_bytes;
+    recall->oldest_ms = status.statistics.oldest_ms;
+    recall->pages_asked = (gint64)status.statistics.asked;
+    recall->pages_found = (gint64)status.statistics.found;
+    return recall;
+}
+
 static void
 complete_host(const FactsSource *source, Host *host)
 {
@@ -84,6 +103,8 @@ complete_host(const FactsSource *source, Host *host)
         host->versions = record_new(&host_versions_type);
     g_free(host->versions->godwit);
     host->versions->godwit = g_strdup(GODWIT_VERSION);
+    host_recall_free(host->recall);
+    host->recall = source->recall ? read_recall(source->recall) : NULL;
     if (!host->clock_ms)
         host->clock_ms = clock_wall_ms();
 }

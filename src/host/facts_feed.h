@@ -10,7 +10,8 @@
  * called from any thread. */
 typedef struct {
     Hv *hv;
-    Motion *motion; /* may be NULL in tests */
+    Motion *motion;        /* may be NULL in tests */
+    RecallService *recall; /* may be NULL in tests */
     const AgentConfig *config;
     const char
         *host_uuid; /* of the certificate: the host's identity, whatever its libvirt says later */

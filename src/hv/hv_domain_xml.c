@@ -370,6 +370,39 @@ devices_parse(xmlNode *domain)
     return devices;
 }
 
+/* ---- what people tell Godwit of the VM
+ * --------------------------------------------------------------
+ *
+ *     <metadata>
+ *       <godwit:vm xmlns:godwit="godwit:vm"> <godwit:recall group="web"/> </godwit:vm>
+ *     </metadata> */
+
+#define METADATA_NAMESPACE "godwit:vm"
+#define GROUP_MAX 64u
+
+/* A group that isn't a plain word is none: then the VM shares with nobody. */
+static gboolean
+is_group(const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+
+    return *name && strlen(name) <= GROUP_MAX && strspn(name, plain) == strlen(name);
+}
+
+static char *
+recall_group(xmlNode *domain)
+{
+    hv_xml_each(node, hv_xml_child(domain, "metadata"), "vm")
+    {
+        if (!node->ns || g_strcmp0((const char *)node->ns->href, METADATA_NAMESPACE) != 0)
+            continue;
+        g_autofree char *name = hv_xml_attribute(hv_xml_child(node, "recall"), "group");
+        if (name && is_group(name))
+            return g_steal_pointer(&name);
+    }
+    return NULL;
+}
+
 /* ---- the domain
  * -------------------------------------------------------------------------------------- */
 
@@ -420,6 +453,7 @@ hv_domain_xml_parse(const char *xml, GError **error)
     vm->domain_type = hv_xml_attribute(domain, "type");
     vm->title = hv_xml_text(hv_xml_child(domain, "title"));
     vm->description = hv_xml_text(hv_xml_child(domain, "description"));
+    vm->recall_group = recall_group(domain);
     vm->machine = hv_xml_attribute(hv_xml_child(hv_xml_child(domain, "os"), "type"), "machine");
     vm->cpu_mode = hv_xml_attribute(cpu, "mode");
     vm->cpu_model = hv_xml_text(hv_xml_child(cpu, "model"));

@@ -13,6 +13,7 @@ const HttpRoute api_routes[] = {
     { "createHostToken", HTTP_ADMIN, HTTP_MAIN, api_create_host_token },
     { "getHost", HTTP_ADMIN, HTTP_MAIN, api_get_host },
     { "removeHost", HTTP_ADMIN, HTTP_MAIN, api_remove_host },
+    { "clearRecall", HTTP_ADMIN, HTTP_THREAD, api_clear_recall },
     { "listVms", HTTP_ADMIN, HTTP_MAIN, api_list_vms },
     { "getVm", HTTP_ADMIN, HTTP_MAIN, api_get_vm },
     { "getVmXml", HTTP_ADMIN, HTTP_THREAD, api_get_vm_xml },

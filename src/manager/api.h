@@ -32,6 +32,8 @@ ApiRun api_get_health, api_get_version, api_get_ca;
 ApiRun api_list_tokens, api_create_token, api_delete_token;
 /* api_hosts.c */
 ApiRun api_join_host, api_list_hosts, api_create_host_token, api_get_host, api_remove_host;
+/* api_recall.c */
+ApiRun api_clear_recall;
 /* api_inventory.c */
 ApiRun api_list_vms, api_get_vm, api_get_vm_xml, api_list_networks, api_list_datastores;
 /* api_tasks.c */

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "manager/cluster_key.h"
 #include "manager/manager.h"
 #include "manager/migrations.h"
 
@@ -39,6 +40,8 @@ hear_facts(const Ear *ear, const char *text, GError **error)
             facts->host && facts->host->uuid ? facts->host->uuid : "(none)", ear->host_uuid);
         return FALSE;
     }
+    if (facts->host->recall != NULL)
+        cluster_key_give_soon(ear->manager, ear->host_uuid);
     inventory_set_facts(ear->manager->inventory, ear->host_uuid, g_steal_pointer(&facts));
     if (!was_connected && known != NULL)
         g_message("host %s is connected",
@@ -57,6 +60,8 @@ hear_host(const Ear *ear, const char *text, GError **error)
     /* Just taken, so the clocks can be compared; facts on greeting may be older. */
     if (host->clock_ms != 0)
         host->clock_offset_ms = host->clock_ms - clock_wall_ms();
+    if (host->recall != NULL && !host->recall->keyed)
+        cluster_key_give_soon(ear->manager, ear->host_uuid);
     inventory_set_host(ear->manager->inventory, ear->host_uuid, host);
     return TRUE;
 }

@@ -8,8 +8,9 @@
  *     clients ──▶ api_* ──▶ inventory, taskbook, …                (looking, and what needs no host)
  *                   └─────▶ errand ──▶ migrations ──▶ host_link ──▶ agents    (what needs one)
  *
- * The store holds what libvirt can't know: members, tokens, tasks, alarms. Where it can't be
- * written nothing new is begun, and all that runs is followed in memory (ledger.c, taskbook.c).
+ * The store holds what libvirt can't know: members, tokens, tasks, alarms, the recall key. Where it
+ * can't be written nothing new is begun, and all that runs is followed in memory (ledger.c,
+ * taskbook.c).
  *
  * Stopping: the desk first, so that no pool thread waits for us any more; then the server, which
  * waits for its threads; then the lines, whose outstanding answers are waited for (they come at
@@ -21,6 +22,7 @@
 
 #include "base/error.h"
 #include "manager/api.h"
+#include "manager/cluster_key.h"
 #include "manager/hearing.h"
 #include "manager/members.h"
 #include "manager/papers.h"
@@ -198,7 +200,7 @@ open_books(Manager *manager, GError **error)
         return FALSE;
     ledger_on_recovered(manager->ledger, on_recovered, manager);
     manager->uuid = cluster_uuid(manager->ledger, error);
-    return manager->uuid != NULL;
+    return manager->uuid != NULL && cluster_key_load(manager, error);
 }
 
 static gboolean
@@ -298,6 +300,7 @@ manager_free(Manager *manager)
     g_clear_pointer(&manager->schema, schema_free);
     g_clear_pointer(&manager->identity, identity_free);
     g_clear_pointer(&manager->dir, datadir_free);
+    cluster_key_wipe(manager);
     g_strfreev(manager->names);
     g_free(manager->cluster);
     g_free(manager->uuid);

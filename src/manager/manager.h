@@ -26,6 +26,7 @@ typedef struct {
     Identity *identity;
     Schema *schema;
     ErrandDesk *desk;
+    char *recall_key; /* 64 hex digits, secret; NULL: none (cluster_key.h) */
     /* main context */
     Ledger *ledger;
     TaskBook *tasks;

@@ -25,6 +25,13 @@ static const RecordField host_versions_fields[] = {
 };
 RECORD_DEFINE(HostVersions, host_versions, "host versions", host_versions_fields);
 
+static const RecordField host_recall_fields[] = {
+    BOOL(HostRecall, active),   BOOL(HostRecall, keyed),      STRING(HostRecall, reason),
+    INT(HostRecall, sets),      INT(HostRecall, bytes),       INT(HostRecall, max_bytes),
+    INT(HostRecall, oldest_ms), INT(HostRecall, pages_asked), INT(HostRecall, pages_found),
+};
+RECORD_DEFINE(HostRecall, host_recall, "host recall", host_recall_fields);
+
 static const RecordField host_fields[] = {
     STRING(Host, uuid),
     STRING(Host, name),
@@ -42,6 +49,7 @@ static const RecordField host_fields[] = {
     INT(Host, uptime_s),
     LIST(Host, nics, host_nic_type),
     ONE(Host, versions, host_versions_type),
+    ONE(Host, recall, host_recall_type),
     STRINGS(Host, machine_types),
     STRING(Host, qemu_owner),
     STRING(Host, security_model),

@@ -42,6 +42,7 @@ static const RecordField migration_progress_fields[] = {
     INT(MigrationProgress, rate_bps),
     INT(MigrationProgress, dirty_bps),
     DOUBLE(MigrationProgress, eta_s),
+    BOOL(MigrationProgress, cut_off),
 };
 RECORD_DEFINE(MigrationProgress, migration_progress, "migration progress",
               migration_progress_fields);
@@ -64,6 +65,9 @@ static const RecordField migration_fields[] = {
     DOUBLE(Migration, blackout_ms),
     INT(Migration, memory_bytes),
     INT(Migration, wire_bytes),
+    INT(Migration, resent_bytes),
+    INT(Migration, connections),
+    INT(Migration, resumes),
     ONE(Migration, pages, migration_pages_type),
     LIST(Migration, passes, migration_pass_type),
     LIST(Migration, stages, migration_stage_type),

@@ -44,6 +44,18 @@ typedef struct {
 } HostVersions;
 MODEL_DECLARE(HostVersions, host_versions)
 
+typedef struct {
+    gboolean active;    /* migrations use it */
+    gboolean keyed;     /* the manager has given the cluster's key since the agent's start */
+    char *reason;       /* why migrations don't use it, for a person */
+    gint64 sets, bytes; /* what is kept */
+    gint64 max_bytes;
+    gint64 oldest_ms;   /* when the oldest set was made; 0 = none */
+    gint64 pages_asked, pages_found; /* since the folder was made: carried pages that were looked
+                                        up, and those of them that were sent as a number */
+} HostRecall;
+MODEL_DECLARE(HostRecall, host_recall)
+
 typedef enum {
     HOST_CONNECTING,   /* known, never yet heard since the manager's start */
     HOST_CONNECTED,    /* agent answers, libvirt answers */
@@ -68,6 +80,7 @@ typedef struct {
     gint64 uptime_s;
     GPtrArray *nics; /* HostNic */
     HostVersions *versions;
+    HostRecall *recall;  /* NULL = an agent that knows no recall */
     GStrv machine_types; /* of the host's default emulator */
     char *qemu_owner;    /* "uid:gid" that QEMU runs as (libvirt's DAC base label) */
     char *security_model; /* "apparmor", "selinux", "none" beside dac */
@@ -160,6 +173,8 @@ typedef struct {
     char *domain_type; /* "kvm" or "qemu" */
     char *cpu_mode, *cpu_model;
     char *title, *description;
+    char *recall_group; /* VMs that share remembered pages (docs/recall.md); NULL = it shares with
+                           none */
     GPtrArray *disks; /* VmDisk */
     GPtrArray *nics;  /* VmNic */
     GPtrArray *devices; /* VmDevice */
@@ -210,7 +225,8 @@ typedef struct {
 MODEL_DECLARE(MigrationPass, migration_pass)
 
 typedef struct {
-    gint64 zero, same, recalled, delta, compressed, raw; /* pages */
+    gint64 zero, same, recalled, delta, compressed, raw; /* pages, each as often as QEMU sent it; raw: also those of a stream that
+                                                           * wasn't packed */
 } MigrationPages;
 MODEL_DECLARE(MigrationPages, migration_pages)
 
@@ -225,6 +241,7 @@ typedef struct {
     gint64 done_bytes, remaining_bytes, total_bytes;
     gint64 rate_bps, dirty_bps; /* bytes per second */
     double eta_s;               /* negative = unknown */
+    gboolean cut_off;           /* all data connections are lost; it waits to be resumed */
 } MigrationProgress;
 MODEL_DECLARE(MigrationProgress, migration_progress)
 
@@ -242,6 +259,9 @@ typedef struct {
     double blackout_ms; /* CPUs stopped to first frame that the VM sent from the destination; negative = not measured */
     gint64 memory_bytes; /* the VM's */
     gint64 wire_bytes;   /* on the migration network, both directions, with TLS */
+    gint64 resent_bytes; /* of wire_bytes: sent by the source once more after connections were lost */
+    gint64 connections;  /* the most that carried it at once */
+    gint64 resumes;      /* how often it went on after all of them were lost */
     MigrationPages *pages;
     GPtrArray *passes; /* MigrationPass, at most MIGRATION_PASSES_MAX, the last kept */
     GPtrArray *stages; /* MigrationStage */

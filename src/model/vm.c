@@ -50,6 +50,7 @@ static const RecordField vm_fields[] = {
     STRING(Vm, cpu_model),
     STRING(Vm, title),
     STRING(Vm, description),
+    STRING(Vm, recall_group),
     LIST(Vm, disks, vm_disk_type),
     LIST(Vm, nics, vm_nic_type),
     LIST(Vm, devices, vm_device_type),

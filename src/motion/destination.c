@@ -149,6 +149,8 @@ destination_main(gpointer self)
     if (runner_is_leaving(&destination->runner))
         return NULL;
     running = destination->state == INCOMING_RUNNING;
+    recollect_end(destination->motion->config.recall, destination->request->id, running,
+                  &destination->recalled);
     if (!running)
         destination_set_state(destination, INCOMING_ABORTED, error ? error->message : NULL);
     journal = motion_journal_path(destination->motion, destination->request->id, "destination");
@@ -392,6 +394,12 @@ const char *
 destination_peer(Destination *destination)
 {
     return destination->request->from->uuid;
+}
+
+gboolean
+destination_is_over(Destination *destination)
+{
+    return g_atomic_int_get(&destination->over) || g_atomic_int_get(&destination->ended);
 }
 
 gboolean

@@ -3,6 +3,7 @@
 
 #include "motion/announce.h"
 #include "motion/motion_private.h"
+#include "motion/recollect.h"
 
 typedef enum { WORD_NONE, WORD_GONE, WORD_RUNS } SourceWord;
 
@@ -19,6 +20,7 @@ struct Destination {
 
     /* runner's thread */
     Worker *worker;
+    Recollection recalled; /* what the worker told of it before it ended */
     Announcer *announcer;
     HttpClient *peer;
     GPtrArray *notes;   /* warnings, strings */
@@ -40,6 +42,7 @@ struct Destination {
     gint64 resumed_us, first_frame_us, announced;
     GStrv warnings;
 
+    gint over;  /* atomic: but for keeping its pages */
     gint ended; /* atomic */
 };
 

@@ -124,6 +124,7 @@ static gboolean
 start_worker(Destination *destination, GError **error)
 {
     const MotionConfig *config = &destination->motion->config;
+    g_autoptr(RecallLoan) loan = NULL;
     WorkerConfig worker = { .side = WORKER_DESTINATION,
                             .program = config->flyway_program,
                             .user = config->flyway_user,
@@ -134,10 +135,14 @@ start_worker(Destination *destination, GError **error)
                             .peer_uuid = destination->request->from->uuid,
                             .ticket = destination->ticket,
                             .ticket_expires_s = RESERVATION_SECONDS,
+                            .resume_s = (int)config->flyway_resume_s,
                             .identity = config->identity,
                             .rpc_listener = -1,
                             .stream_listener = -1 };
 
+    loan = recollect_begin(config->recall, destination->request->id, destination->request->vm,
+                           destination->request->from->uuid);
+    worker.recall = loan;
     destination->worker =
         worker_start(&worker, destination->runner.context, on_worker, destination, error);
     return destination->worker != NULL;
@@ -196,11 +201,14 @@ static void
 end_worker(Destination *destination, guint patience_ms)
 {
     if (destination->worker) {
+        const WorkerStatus *status = worker_status(destination->worker);
+
         worker_end(destination->worker);
         destination->runner.deadline_us = 0;
         if (!runner_wait(&destination->runner, worker_gone, patience_ms, "the flyway worker's end",
                          NULL))
             worker_kill(destination->worker);
+        destination->recalled.sealed = status->recall.sealed > 0;
         g_clear_pointer(&destination->worker, worker_free);
     }
     motion_remove_folder(destination->motion, destination->request->id);
@@ -619,7 +627,9 @@ run_retire(gpointer self, GError **error)
     /* The source ends the session when it has what it wants; it isn't cut off before. */
     if (destination->worker)
         runner_wait(&destination->runner, worker_over, RETIRE_MS, "the source's end", NULL);
-    end_worker(destination, 3000);
+    g_atomic_int_set(&destination->over, TRUE);
+    motion_publish_vm(destination->motion, destination->request->vm->uuid);
+    end_worker(destination, RECOLLECT_SEAL_MS);
     return TRUE;
 }
 

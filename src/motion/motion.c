@@ -442,7 +442,7 @@ source_of_vm(Motion *motion, const char *vm_uuid)
 
     g_hash_table_iter_init(&iter, motion->sources);
     while (g_hash_table_iter_next(&iter, NULL, &source)) {
-        if (g_ascii_strcasecmp(source_vm(source), vm_uuid) == 0)
+        if (!source_is_ended(source) && g_ascii_strcasecmp(source_vm(source), vm_uuid) == 0)
             return source;
     }
     return NULL;
@@ -784,7 +784,7 @@ motion_of_vm(Motion *motion, const char *vm_uuid)
     }
     g_hash_table_iter_init(&iter, motion->destinations);
     while (!id && g_hash_table_iter_next(&iter, &key, &side)) {
-        if (!destination_is_ended(side) && g_ascii_strcasecmp(destination_vm(side), vm_uuid) == 0)
+        if (!destination_is_over(side) && g_ascii_strcasecmp(destination_vm(side), vm_uuid) == 0)
             id = g_strdup(key);
     }
     g_mutex_unlock(&motion->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "flyway/recall_service.h"
 #include "hv/hv.h"
 #include "net/identity.h"
 
@@ -22,11 +23,16 @@ typedef struct {
 
 typedef struct {
     Hv *hv;                   /* not owned */
+    RecallService *recall;    /* not owned; NULL: migrations go without */
     const Identity *identity; /* not owned */
     const char *host_name;    /* of this host */
     const char *state_dir;    /* journals and reports: state_dir/migrations */
     const char *run_dir;      /* sockets: run_dir/migration/ID */
     const char *flyway_program, *flyway_user;
+    guint flyway_resume_s;       /* so long may a session be without connections; 0: 20 */
+    guint flyway_connections;    /* of an outgoing migration, at least: one for each address of the
+                                    destination, at most 8 */
+    guint flyway_threads;        /* of a worker; 0: half of the cores */
     const char *control_address; /* where other agents reach ours */
     guint control_port;
     const char *const *migration_addresses; /* ours */

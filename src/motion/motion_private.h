@@ -44,6 +44,9 @@ Incoming *destination_tell(Destination *destination); /* any thread */
 const char *destination_vm(Destination *destination);
 const char *destination_peer(Destination *destination);
 gboolean destination_is_ended(Destination *destination);
+/** The migration is over, though its pages may be kept yet. */
+gboolean destination_is_over(Destination *destination);
+gboolean source_is_ended(Source *source); /* likewise */
 gint64 destination_reserved_bytes(Destination *destination);
 void destination_give_connection(Destination *destination, int fd); /* takes fd */
 void destination_leave(Destination *destination);

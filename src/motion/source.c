@@ -252,7 +252,17 @@ keep_end(Source *source)
         g_warning("migration %s: its report can't be kept: %s", report->id, error->message);
     motion_publish(source->motion, report);
     motion_publish_vm(source->motion, source->request->vm_uuid);
-    motion_source_ended(source->motion, source->request->id);
+}
+
+gboolean
+source_is_ended(Source *source)
+{
+    gboolean ended;
+
+    g_mutex_lock(&source->lock);
+    ended = source->report->ended_ms > 0;
+    g_mutex_unlock(&source->lock);
+    return ended;
 }
 
 static gpointer
@@ -282,8 +292,11 @@ source_main(gpointer self)
                           error);
     }
     g_clear_pointer(&source->peer, http_client_free); /* belongs to this thread */
-    g_clear_pointer(&source->worker, worker_free);
     keep_end(source);
+    source_seal(source);
+    recollect_end(source->motion->config.recall, source->request->id,
+                  ok || g_atomic_int_get(&source->moved), &source->recalled);
+    motion_source_ended(source->motion, source->request->id);
     return NULL;
 }
 
@@ -477,9 +490,7 @@ add_pass(Source *source, gint64 number)
     pass->downtime_limit_ms = source->controller.limit_ms;
     g_mutex_lock(&source->lock);
     pass->start_s = seconds_since_start(source);
-    source->report->pages->raw =
-        job.pages_normal; /* newer than the last look at the progress may be */
-    source->report->pages->zero = job.pages_zero;
+    source->job_pages = job.pages_normal + job.pages_zero;
     if (source->report->passes->len >= MIGRATION_PASSES_MAX)
         g_ptr_array_remove_index(source->report->passes, 0);
     g_ptr_array_add(source->report->passes, pass);
@@ -492,10 +503,13 @@ on_hv_event(gpointer data)
 {
     const PostedEvent *posted = data;
 
-    if (posted->event.kind == HV_EVENT_SUSPENDED_FOR_MIGRATION)
+    if (posted->event.kind == HV_EVENT_SUSPENDED_FOR_MIGRATION) {
         posted->source->suspended_us = posted->event.monotonic_us;
-    else if (posted->event.kind == HV_EVENT_MIGRATION_PASS)
+        if (posted->source->worker)
+            worker_hurry(posted->source->worker);
+    } else if (posted->event.kind == HV_EVENT_MIGRATION_PASS) {
         add_pass(posted->source, posted->event.number);
+    }
     return G_SOURCE_REMOVE;
 }
 

@@ -3,6 +3,7 @@
 
 #include "motion/controller.h"
 #include "motion/motion_private.h"
+#include "motion/recollect.h"
 
 /** libvirt's blocking migrate call in a thread of its own, so that the runner goes on serving
  * events. */
@@ -31,11 +32,13 @@ struct Source {
     Reservation *reservation;
     HttpClient *peer;
     Worker *worker;
+    Recollection recalled; /* what the worker told of it before it ended */
     int rpc_listener, stream_listener;
     MigrateCall call;
     Controller controller;
     GSource *progress_timer;
     Incoming *incoming;       /* the destination's last word */
+    gint64 job_pages;         /* that QEMU has counted, when it was asked last */
     gint64 suspended_us;      /* CPUs stopped for the switch; 0 = not seen */
     gint64 resumed_us;        /* CPUs started there, in our clock; 0 = unknown */
     gint64 offset_us;         /* added to the destination's clock gives ours */
@@ -59,6 +62,9 @@ extern const Stage source_stages[];
 extern const gsize source_n_stages;
 /** Sets why the data connection failed, in words that say what to do. FALSE where it didn't. */
 gboolean source_worker_failure(Source *source, GError **error);
+/** The end: the worker completes the set of the migration's pages (nobody waits for it but the next
+ * migration), then goes. */
+void source_seal(Source *source);
 #define SOURCE_STAGE_SWITCH 4 /* index: where a restarted godwitd goes on */
 
 /* ---- source_fate.c ---- */

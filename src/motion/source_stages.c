@@ -20,6 +20,7 @@
 #define PROGRESS_MS 500
 #define CLOCK_WARN_US (10 * G_TIME_SPAN_MILLISECOND)
 #define WORKER_END_MS 5000
+#define CONNECTIONS_MAX 8
 
 static Hv *
 hv_of(Source *source)
@@ -148,11 +149,22 @@ unix_listener(const char *path, GError **error)
 
 static void on_worker(Worker *worker, WorkerEvent event, gpointer data);
 
+/* As many as are configured, but each of the destination's addresses is used. */
+static int
+n_connections(Source *source)
+{
+    guint wanted = MAX(source->motion->config.flyway_connections,
+                       g_strv_length(source->reservation->addresses));
+
+    return (int)CLAMP(wanted, 1, CONNECTIONS_MAX);
+}
+
 static gboolean
 start_worker(Source *source, GError **error)
 {
     const MotionConfig *config = &source->motion->config;
     fd_auto int rpc = -1, stream = -1;
+    g_autoptr(RecallLoan) loan = NULL;
     WorkerConfig worker = { .side = WORKER_SOURCE,
                             .program = config->flyway_program,
                             .user = config->flyway_user,
@@ -163,6 +175,9 @@ start_worker(Source *source, GError **error)
                             .peer_uuid = source->request->to->uuid,
                             .ticket = source->reservation->ticket,
                             .ticket_expires_s = source->reservation->expires_s,
+                            .resume_s = (int)config->flyway_resume_s,
+                            .connections = n_connections(source),
+                            .threads = (int)config->flyway_threads,
                             .identity = config->identity };
 
     if (!motion_make_folder(source->motion, source->request->id, source->host->qemu_owner, error) ||
@@ -171,6 +186,9 @@ start_worker(Source *source, GError **error)
         return FALSE;
     worker.rpc_listener = rpc;
     worker.stream_listener = stream;
+    loan =
+        recollect_begin(config->recall, source->request->id, source->vm, source->request->to->uuid);
+    worker.recall = loan;
     source->worker = worker_start(&worker, source->runner.context, on_worker, source, error);
     return source->worker != NULL;
 }
@@ -191,6 +209,15 @@ worker_is_gone(gpointer self, GError **error)
 }
 
 static gboolean
+worker_is_over(gpointer self, GError **error)
+{
+    const Source *source = self;
+    WorkerState state = worker_status(source->worker)->state;
+
+    return source->worker_gone || state == WORKER_ENDED || state == WORKER_FAILED;
+}
+
+static gboolean
 dials_have_ended(gpointer self, GError **error)
 {
     return ((Source *)self)->n_dials == 0;
@@ -203,12 +230,27 @@ end_worker(Source *source)
     runner_wait(&source->runner, dials_have_ended, WORKER_END_MS, "the end of connecting", NULL);
     if (source->worker) {
         worker_end(source->worker);
-        if (!runner_wait(&source->runner, worker_is_gone, WORKER_END_MS, "the flyway worker's end",
-                         NULL))
+        if (!runner_wait(&source->runner, worker_is_over, WORKER_END_MS, "the session's end", NULL))
             worker_kill(source->worker);
-        g_clear_pointer(&source->worker, worker_free);
     }
     motion_remove_folder(source->motion, source->request->id);
+}
+
+void
+source_seal(Source *source)
+{
+    const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
+
+    if (!status)
+        return;
+    if (!g_atomic_int_get(&source->moved) ||
+        !runner_wait(&source->runner, worker_is_gone, RECOLLECT_SEAL_MS, "the set of its pages",
+                     NULL))
+        worker_kill(source->worker);
+    source->recalled = (Recollection){ .sealed = status->recall.sealed > 0,
+                                       .asked = (guint64)status->recall.asked,
+                                       .found = (guint64)status->recall.found };
+    g_clear_pointer(&source->worker, worker_free);
 }
 
 static void
@@ -258,6 +300,41 @@ give_connection(Source *source)
          source->request->id, source->dialling, dialled, source);
 }
 
+/*
+ * The worker counts the pages that it finds in QEMU's stream, and so knows how each went. A stream
+ * that it doesn't understand to the end it passes as it is: then what QEMU counted is more, and the
+ * rest went raw. While memory flows QEMU is ahead by what lies in sockets and the worker's batches.
+ */
+static void
+count_pages(Source *source, const WorkerStatus *status)
+{
+    MigrationPages *pages = source->report->pages;
+    gint64 known = status->pages.zero + status->pages.same + status->pages.recalled +
+                   status->pages.delta + status->pages.compressed + status->pages.raw;
+
+    pages->zero = status->pages.zero;
+    pages->same = status->pages.same;
+    pages->recalled = status->pages.recalled;
+    pages->delta = status->pages.delta;
+    pages->compressed = status->pages.compressed;
+    pages->raw = status->pages.raw + MAX(source->job_pages - known, 0);
+}
+
+/* What the worker counts only grows; of the connections the most at once are told. */
+static void
+count(Source *source, const WorkerStatus *status)
+{
+    Migration *report = source->report;
+
+    g_mutex_lock(&source->lock);
+    report->wire_bytes = MAX(report->wire_bytes, status->wire_bytes);
+    report->resent_bytes = MAX(report->resent_bytes, status->resent_bytes);
+    report->resumes = MAX(report->resumes, status->resumes);
+    report->connections = MAX(report->connections, status->connections);
+    count_pages(source, status);
+    g_mutex_unlock(&source->lock);
+}
+
 static void
 on_worker(Worker *worker, WorkerEvent event, gpointer data)
 {
@@ -267,9 +344,7 @@ on_worker(Worker *worker, WorkerEvent event, gpointer data)
         give_connection(source);
     else if (event == WORKER_EVENT_GONE)
         source->worker_gone = TRUE;
-    g_mutex_lock(&source->lock);
-    source->report->wire_bytes = MAX(source->report->wire_bytes, worker_status(worker)->wire_bytes);
-    g_mutex_unlock(&source->lock);
+    count(source, worker_status(worker));
 }
 
 gboolean
@@ -333,6 +408,15 @@ call_main(gpointer data)
     return NULL;
 }
 
+/* All connections are lost, and it waits for them to come back. */
+static gboolean
+is_cut_off(Source *source)
+{
+    const WorkerStatus *status = source->worker ? worker_status(source->worker) : NULL;
+
+    return status && status->state == WORKER_OPEN && status->connections == 0;
+}
+
 static void
 set_progress(Source *source, const HvJob *job)
 {
@@ -345,12 +429,12 @@ set_progress(Source *source, const HvJob *job)
     progress->total_bytes = job->total_bytes;
     progress->rate_bps = job->rate_bps;
     progress->dirty_bps = job->dirty_bps;
+    progress->cut_off = is_cut_off(source);
     progress->eta_s = net_bps > 0 ? (double)job->remaining_bytes / net_bps : -1;
     g_mutex_lock(&source->lock);
     migration_progress_free(source->report->progress);
     source->report->progress = progress;
-    source->report->pages->raw = job->pages_normal;
-    source->report->pages->zero = job->pages_zero;
+    source->job_pages = job->pages_normal + job->pages_zero;
     g_mutex_unlock(&source->lock);
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves for tests: a VM under test, what must hold for it, and what must not be left over."""
+import contextlib
 import json
 import signal
 import subprocess
@@ -78,6 +79,38 @@ def wait_connected(lab, hosts=tuple(HOSTS), timeout=60):
             h["name"] for h in json.loads(done.stdout)["hosts"] if h["state"] == "connected"}
 
     wait_until(ready, f"the manager hears {', '.join(hosts)} alone", timeout, every=0.2)
+
+
+def connections(lab, host):
+    """The connections of the moves away from a host, by their local ports."""
+    lines = lab.on(host, "ss", "-Htn", "state", "established", "( dport = :16571 )").splitlines()
+    return sorted(int(line.split()[2].rpartition(":")[2]) for line in lines)
+
+
+def reset(lab, host, port=None):
+    """Ends the data connections of a host, or the one with that local port, as by a reset: both
+    ends learn of it at once."""
+    which = f"( sport = :{port} )" if port else "( sport = :16571 or dport = :16571 )"
+    ended = lab.on(host, "ss", "-HtnK", "state", "established", which).splitlines()
+    assert ended, f"{host} had no data connection"
+
+
+@contextlib.contextmanager
+def configured(lab, host, group, key, value):
+    """godwitd of a host runs with that setting meanwhile."""
+    file = "/etc/godwit/godwitd.conf"
+
+    def restart():
+        lab.godwitd("stop", host)
+        lab.godwitd("start", host)
+
+    lab.on(host, "sed", "-i.before", f"/^\\[{group}\\]/a {key}={value}", file)
+    restart()
+    try:
+        yield
+    finally:
+        lab.on(host, "mv", f"{file}.before", file)
+        restart()
 
 
 class Guest:

@@ -75,22 +75,22 @@ static void
 test_too_much(Fixture *f, gconstpointer unused)
 {
     int before = count_open();
-    int nine[9] = { 0, 0, 0, 0, 0, 0, 0, 0, 0 };
-    g_assert_cmpint(fd_send(f->pair[0], "x", 1, nine, 9), ==, -EINVAL);
+    int eleven[11] = { 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+    g_assert_cmpint(fd_send(f->pair[0], "x", 1, eleven, 11), ==, -EINVAL);
 
     char text[4];
     int got[1];
     gsize n = 1;
-    g_assert_cmpint(fd_send(f->pair[0], "x", 1, nine, 2), ==, 0);
+    g_assert_cmpint(fd_send(f->pair[0], "x", 1, eleven, 2), ==, 0);
     g_assert_cmpint(fd_receive(f->pair[1], text, sizeof text, got, &n), ==, -EMSGSIZE);
     g_assert_cmpuint(n, ==, 0);
 
     n = 1;
-    g_assert_cmpint(fd_send(f->pair[0], "too long", 8, nine, 1), ==, 0);
+    g_assert_cmpint(fd_send(f->pair[0], "too long", 8, eleven, 1), ==, 0);
     g_assert_cmpint(fd_receive(f->pair[1], text, sizeof text, got, &n), ==, -EMSGSIZE);
     g_assert_cmpuint(n, ==, 0);
 
-    g_assert_cmpint(fd_send(f->pair[0], "x", 1, nine, 1), ==, 0);
+    g_assert_cmpint(fd_send(f->pair[0], "x", 1, eleven, 1), ==, 0);
     g_assert_cmpint(fd_receive(f->pair[1], text, sizeof text, NULL, NULL), ==, -EMSGSIZE);
     g_assert_cmpint(count_open(), ==, before);
 }

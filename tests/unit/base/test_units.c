@@ -114,6 +114,25 @@ test_parse_refuses(void)
     }
 }
 
+static void
+test_parse_seconds(void)
+{
+    static const struct {
+        const char *text;
+        gint64 seconds;
+    } cases[] = { { "90", 90 },     { "90s", 90 }, { "15m", 900 }, { "2h", 7200 },
+                  { "7d", 604800 }, { "", 0 },     { "h", 0 },     { "-3m", 0 },
+                  { "0", 0 },       { "1.5h", 0 }, { "5 m", 0 },   { "99999999999999999999", 0 } };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        gint64 seconds = 0;
+        gboolean ok = units_parse_seconds(cases[i].text, &seconds, NULL);
+
+        g_assert_cmpint(ok, ==, cases[i].seconds > 0);
+        g_assert_cmpint(seconds, ==, cases[i].seconds);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -123,5 +142,6 @@ main(int argc, char **argv)
     g_test_add_func("/units/duration", test_duration);
     g_test_add_func("/units/parse", test_parse);
     g_test_add_func("/units/parse-refuses", test_parse_refuses);
+    g_test_add_func("/units/parse-seconds", test_parse_seconds);
     return g_test_run();
 }

@@ -178,6 +178,7 @@ static const HttpRoute routes[] = {
     ROUTE("createHostToken", HTTP_ADMIN),
     ROUTE("getHost", HTTP_ADMIN),
     ROUTE("removeHost", HTTP_ADMIN),
+    ROUTE("clearRecall", HTTP_ADMIN),
     ROUTE("listVms", HTTP_ADMIN),
     ROUTE("getVm", HTTP_ADMIN),
     ROUTE("getVmXml", HTTP_ADMIN),

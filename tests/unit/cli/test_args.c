@@ -35,6 +35,8 @@ test_good(void)
         { "login - --token-file -", "login", "-", "token-file", "-" },
         { "migrate --help", "migrate", "", "help", "" },
         { "help host add", "help", "host|add", NULL, NULL },
+        { "recall clear", "recall clear", "", NULL, NULL },
+        { "recall clear a --host h1", "recall clear", "a", "host", "h1" },
         { "migrate a --to h1 --to h2", "migrate", "a", "to", "h2" },
     };
 
@@ -67,6 +69,7 @@ test_bad(void)
         { "quux", "there are: login" },
         { "host show", "HOST is missing" },
         { "host list x", "\"x\" is too much" },
+        { "recall clear a b", "\"b\" is too much" },
         { "migrate --to h2", "VM... is missing" },
         { "migrate web1", "--to HOST is missing" },
         { "migrate web1 --to", "--to needs a value: HOST" },
@@ -116,25 +119,6 @@ test_anything(void)
     }
 }
 
-static void
-test_duration(void)
-{
-    static const struct {
-        const char *text;
-        gint64 seconds;
-    } cases[] = { { "90", 90 },     { "90s", 90 }, { "15m", 900 }, { "2h", 7200 },
-                  { "7d", 604800 }, { "", 0 },     { "h", 0 },     { "-3m", 0 },
-                  { "0", 0 },       { "1.5h", 0 }, { "5 m", 0 },   { "99999999999999999999", 0 } };
-
-    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
-        gint64 seconds = 0;
-        gboolean ok = args_duration_s(cases[i].text, &seconds, NULL);
-
-        g_assert_cmpint(ok, ==, cases[i].seconds > 0);
-        g_assert_cmpint(seconds, ==, cases[i].seconds);
-    }
-}
-
 /* ---- completion
  * -------------------------------------------------------------------------------------- */
 
@@ -167,12 +151,14 @@ test_complete(void)
         { "godwit migrate web1 --to=h", "h1 h2" },
         { "godwit migrate --policy g", "gentle" },
         { "godwit migrate --po", "--policy" },
+        { "godwit recall clear ''", "web1 db1" },
+        { "godwit recall clear web1 --host ''", "h1 h2" },
         { "godwit -o ''", "table json" },
         { "godwit -o json vm l", "list" },
         { "godwit help ho", "host" },
         { "godwit help host r", "remove" },
         { "godwit nonsense ''", "" },
-        { "godwit", "login logout host vm network datastore migrate task events alarm token "
+        { "godwit", "login logout host vm network datastore migrate recall task events alarm token "
                     "version doctor help" },
     };
 
@@ -297,7 +283,6 @@ main(int argc, char **argv)
     g_test_add_func("/cli/args/good", test_good);
     g_test_add_func("/cli/args/bad", test_bad);
     g_test_add_func("/cli/args/anything", test_anything);
-    g_test_add_func("/cli/args/duration", test_duration);
     g_test_add_func("/cli/complete/words", test_complete);
     g_test_add_func("/cli/complete/files", test_complete_files);
     g_test_add_func("/cli/verbs/sound", test_table_is_sound);

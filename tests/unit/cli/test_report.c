@@ -44,7 +44,8 @@ task_of(const char *json)
     "'standard', 'result': 'completed',"                                                           \
     " 'started_ms': 1795419800500, 'ended_ms': 1795419807100, 'total_s': 6.6, 'pause_ms': 43, "    \
     "'blackout_ms': 80.5,"                                                                         \
-    " 'memory_bytes': 1073741824, 'wire_bytes': 536870912, 'pages': {'zero': 100, 'raw': 300}, "   \
+    " 'memory_bytes': 1073741824, 'wire_bytes': 536870912, 'resent_bytes': 1258291, "              \
+    "'connections': 2, 'resumes': 2, 'pages': {'zero': 100, 'raw': 300}, "                         \
     "'warnings': ['a warning'],"                                                                   \
     " 'passes': [{'number': 1, 'start_s': 0.4, 'remaining_bytes': 1073741824, "                    \
     "'downtime_limit_ms': 300},"                                                                   \
@@ -73,6 +74,38 @@ test_line(void)
     g_assert_cmpstr(
         line, ==,
         "web1: copy, pass 3, 1.2 GiB done, 340 MiB left, 117 MB/s, dirtied 12 MB/s, 4 s to go");
+}
+
+/* Where all connections are lost, that is said first, and said in plain lines when it changes. */
+static void
+test_line_cut_off(void)
+{
+    g_autoptr(Task) task = task_of(COPYING), other = task_of(DONE);
+    g_autoptr(GPtrArray) tasks = g_ptr_array_new();
+    ProgressSeen seen = { 0 };
+    g_autofree char *before = progress_change(&seen, task, NOW), *after = NULL, *again = NULL;
+    g_autofree char *line = NULL, *narrow = NULL, *all = NULL, *back = NULL;
+
+    g_assert_null(strstr(before, "lost"));
+    task->migration->progress->cut_off = TRUE;
+    line = progress_line(task, 0);
+    g_assert_true(
+        g_str_has_prefix(line, "web1: copy, connection lost, resuming, pass 3, 1.2 GiB done"));
+    narrow = progress_line(task, 40);
+    g_assert_cmpstr(narrow, ==, "web1: copy, connection lost, resuming");
+    after = progress_change(&seen, task, NOW);
+    again = progress_change(&seen, task, NOW);
+    g_assert_nonnull(strstr(after, "connection lost, resuming"));
+    g_assert_null(again);
+    g_ptr_array_add(tasks, task);
+    g_ptr_array_add(tasks, other);
+    all = progress_line_of_all(tasks, 0);
+    g_assert_cmpstr(all, ==, "1 running, 1 succeeded | web1: copy, connection lost, 340 MiB left");
+    task->migration->progress->cut_off = FALSE;
+    back = progress_change(&seen, task, NOW);
+    g_assert_nonnull(back);
+    g_assert_null(strstr(back, "lost"));
+    progress_seen_clear(&seen);
 }
 
 /* The line never wraps, and what matters most stays longest. */
@@ -193,6 +226,7 @@ test_page_done(void)
         "  Blackout    81 ms",
         "  Memory      1 GiB\n",
         "  Wire        512 MiB, 0.50 of the memory\n",
+        "  Connection  lost and resumed 2 times, 1.2 MiB sent twice\n",
         "  STAGE   START   TOOK  RESULT  DETAIL\n",
         "  copy   300 ms  6.0 s  ok      2 passes\n",
         "  PASS   START   LEFT     SENT  BANDWIDTH  DIRTIED   LIMIT\n",
@@ -206,6 +240,38 @@ test_page_done(void)
     g_assert_null(strstr(page, "Error"));
     g_assert_null(strchr(page, '\033'));
     assert_lines(page, lines);
+}
+
+/* What packing has saved is told if it has. */
+static void
+test_page_ratio(void)
+{
+    g_autoptr(Task) task = task_of(DONE);
+    MigrationPages *pages = task->migration->pages;
+    g_autofree char *page = NULL;
+
+    pages->zero = 1000000;
+    pages->compressed = 262144; /* 1 GiB */
+    pages->delta = 131072;
+    pages->raw = 0;
+    page = report_page(task, &plain);
+    g_assert_nonnull(strstr(page, "  Wire        512 MiB, 0.50 of the memory, "
+                                  "3.0 times less than the pages that aren't zero\n"));
+}
+
+/* Of the connection there is a line only if it was lost. */
+static void
+test_page_connection(void)
+{
+    g_autoptr(Task) task = task_of(DONE);
+    g_autofree char *once = NULL, *never = NULL;
+
+    task->migration->resumes = 1;
+    once = report_page(task, &plain);
+    g_assert_nonnull(strstr(once, "  Connection  lost and resumed once, 1.2 MiB sent twice\n"));
+    task->migration->resumes = 0;
+    never = report_page(task, &plain);
+    g_assert_null(strstr(never, "Connection"));
 }
 
 static void
@@ -228,12 +294,17 @@ test_page_running(void)
     g_autoptr(Task) task = task_of(COPYING);
     PageStyle style = { 60, TRUE, NOW };
     g_autofree char *page = report_page(task, &plain), *coloured = report_page(task, &style);
+    g_autofree char *cut_off = NULL;
     static const char *const lines[] = { "  Result      running\n",
                                          "\nProgress\n  Stage       copy, pass 3\n",
                                          "  Bytes       1.2 GiB done, 340 MiB left\n", NULL };
 
     assert_lines(page, lines);
     g_assert_nonnull(strchr(coloured, '\033'));
+    g_assert_null(strstr(page, "lost"));
+    task->migration->progress->cut_off = TRUE;
+    cut_off = report_page(task, &plain);
+    g_assert_nonnull(strstr(cut_off, "  Link        connection lost, resuming\n"));
 }
 
 /* A task of which little is known must not be a trap. */
@@ -302,11 +373,14 @@ main(int argc, char **argv)
     g_test_add_func("/cli/progress/line", test_line);
     g_test_add_func("/cli/progress/fits", test_line_fits);
     g_test_add_func("/cli/progress/hostile", test_line_hostile);
+    g_test_add_func("/cli/progress/cut-off", test_line_cut_off);
     g_test_add_func("/cli/progress/several", test_line_of_all);
     g_test_add_func("/cli/progress/changes", test_changes);
+    g_test_add_func("/cli/report/ratio", test_page_ratio);
     g_test_add_func("/cli/report/done", test_page_done);
     g_test_add_func("/cli/report/failed", test_page_failed);
     g_test_add_func("/cli/report/running", test_page_running);
+    g_test_add_func("/cli/report/connection", test_page_connection);
     g_test_add_func("/cli/report/bare", test_page_bare);
     g_test_add_func("/cli/report/short", test_short);
     g_test_add_func("/cli/report/statuses", test_statuses);

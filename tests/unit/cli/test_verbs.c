@@ -23,7 +23,8 @@
     "'11111111-1111-4111-8111-111111111111', 'host_name': 'h1',"                                   \
     " 'state': 'running', 'vcpus': 2, 'memory_bytes': 1073741824, 'memory_max_bytes': "            \
     "1073741824, 'machine': 'pc-q35-7.2',"                                                         \
-    " 'persistent': true, 'disks': [{'target': 'vda', 'device': 'disk', 'type': 'file', "          \
+    " 'persistent': true, 'recall_group': 'web', 'disks': [{'target': 'vda', 'device': 'disk', "   \
+    "'type': 'file', "                                                                             \
     "'source': '/srv/web1.img', 'format': 'raw'}],"                                                \
     " 'nics': [{'mac': '52:54:00:00:00:01', 'type': 'network', 'network': 'lan'}]}"
 #define ID "5e3f0000-0000-4000-8000-000000000001"
@@ -128,6 +129,92 @@ test_host_add_remove(FakeManager *fake)
     assert_contains(busy->err, "web1 runs on h1");
 }
 
+/* What `host show` says of a host whose record has this `recall`. (transfer full) */
+static char *
+recall_lines(FakeManager *fake, const char *recall)
+{
+    g_autofree char *host =
+        g_strdup_printf("{'uuid': '33333333-3333-4333-8333-333333333333', 'name': 'h9', 'state': "
+                        "'connected', 'recall': %s}",
+                        recall);
+    g_autoptr(Run) run = NULL;
+
+    fake_manager_answer_for(fake, "getHost", "h9", host);
+    run = godwit(fake, "host show h9");
+    assert_status(run, 0);
+    return g_strdup(run->out);
+}
+
+static void
+test_host_recall(FakeManager *fake)
+{
+    g_autofree char *used = recall_lines(
+        fake, "{'active': true, 'keyed': true, 'sets': 3, 'bytes': 2147483648, 'max_bytes': "
+              "68719476736, 'oldest_ms': 1000, 'pages_asked': 1000, 'pages_found': 667}");
+    g_autofree char *empty = recall_lines(
+        fake, "{'active': true, 'keyed': true, 'sets': 0, 'bytes': 0, 'max_bytes': 68719476736, "
+              "'oldest_ms': 0, 'pages_asked': 0, 'pages_found': 0}");
+    g_autofree char *off =
+        recall_lines(fake, "{'active': false, 'reason': 'no key yet', 'sets': 1, 'bytes': 1024, "
+                           "'max_bytes': 2048, 'oldest_ms': 1000}");
+    g_autoptr(Run) old = godwit(fake, "host show h1");
+
+    assert_contains(used, "  Recall      2 GiB of 64 GiB in 3 sets, the oldest made 1970-01-01");
+    assert_contains(used, "67 % of the pages of moves from here were at the destination\n");
+    assert_contains(empty, "  Recall      nothing kept yet; at most 64 GiB\n");
+    assert_lacks(empty, "%");
+    assert_contains(off, "  Recall      not used: no key yet\n");
+    assert_contains(off, "1 KiB of 2 KiB in 1 set, ");
+    assert_lacks(old->out, "Recall");
+}
+
+static void
+test_recall_clear(FakeManager *fake)
+{
+    g_autoptr(Run) all = NULL, json = NULL, one = NULL, vm = NULL, gone = NULL, h2 = NULL;
+    g_autoptr(Run) no_vm = NULL, no_host = NULL, two = NULL;
+    g_autofree char *params = NULL, *uuid = NULL, *sets = NULL, *code = NULL;
+
+    fake_manager_answer_for(fake, "clearRecall", "h1", "{'host': 'h1', 'sets': 4}");
+    fake_manager_refuse(fake, "clearRecall", "h2", GODWIT_ERROR_UNREACHABLE,
+                        "host h2 is not connected");
+    all = godwit(fake, "recall clear");
+    assert_status(all, 4); /* h1 is cleared all the same */
+    assert_contains(all->out, "HOST  SETS REMOVED  REASON\n");
+    assert_contains(all->out, "h1               4\n");
+    assert_contains(all->out, "h2          failed  host h2 is not connected\n");
+    json = godwit(fake, "recall clear -o json");
+    assert_status(json, 4);
+    sets = run_member(json, "hosts.0.sets");
+    g_assert_cmpstr(sets, ==, "4");
+    code = run_member(json, "hosts.1.error.code");
+    g_assert_cmpstr(code, ==, "unreachable");
+    h2 = godwit(fake, "recall clear --host h2");
+    assert_status(h2, 4);
+    g_assert_cmpstr(h2->out, ==, "");
+    assert_contains(h2->err, "host h2 is not connected");
+
+    one = godwit(fake, "recall clear --host h1");
+    assert_status(one, 0);
+    params = fake_manager_last(fake, "clearRecall");
+    assert_lacks(params, "vm");
+    vm = godwit(fake, "recall clear web1 --host h1");
+    assert_status(vm, 0);
+    uuid = fake_manager_last(fake, "clearRecall");
+    assert_contains(uuid, "7d4b1c2e-8a54-4f0c-9d20-0d3f4a1f6b77");
+    gone = godwit(fake, "recall clear 99999999-9999-4999-8999-999999999999 --host h1");
+    assert_status(gone, 0);
+
+    fake_manager_refuse(fake, "clearRecall", "h3", GODWIT_ERROR_NOT_FOUND, "no host h3");
+    no_host = godwit(fake, "recall clear --host h3");
+    assert_status(no_host, 1);
+    assert_contains(no_host->err, "did you mean \"h");
+    no_vm = godwit(fake, "recall clear web2");
+    assert_status(no_vm, 1);
+    two = godwit(fake, "recall clear web1 web2");
+    assert_status(two, 2);
+}
+
 static void
 test_vms(FakeManager *fake)
 {
@@ -146,6 +233,7 @@ test_vms(FakeManager *fake)
     assert_contains(params, "{");
     assert_status(show, 0);
     assert_contains(show->out, "/srv/web1.img");
+    assert_contains(show->out, "  Group       web\n");
     g_assert_cmpstr(name, ==, "web1");
     g_assert_cmpstr(xml->out, ==, "<domain/>\n");
     text = run_member(xml_json, "xml");
@@ -547,6 +635,8 @@ main(int argc, char **argv)
     } tests[] = {
         { "/cli/verbs/host", test_hosts },
         { "/cli/verbs/host-add-remove", test_host_add_remove },
+        { "/cli/verbs/host-recall", test_host_recall },
+        { "/cli/verbs/recall-clear", test_recall_clear },
         { "/cli/verbs/vm", test_vms },
         { "/cli/verbs/vm-list-host", test_vm_list_of_host },
         { "/cli/verbs/stock", test_stock },

@@ -219,6 +219,22 @@ test_again(void)
     g_assert_false(line_resends(line));
 }
 
+/* New frames may be made while others wait to be sent again; those stay first. */
+static void
+test_between(void)
+{
+    g_autoptr(Line) line = line_new();
+    gsize size;
+
+    add_frames(line, 3, 80, 0);
+    line_lost(line, 0);
+    add_frames(line, 1, 80, 1);
+    for (guint64 number = 1; number <= 3; number++)
+        check_frame(line_resend(line, 1, 80, &size), number, 80);
+    g_assert_false(line_resends(line));
+    line_free(NULL);
+}
+
 static void
 test_hostile(void)
 {
@@ -245,6 +261,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/line/carries", test_carries);
     g_test_add_func("/flyway/line/bounds", test_bounds);
     g_test_add_func("/flyway/line/again", test_again);
+    g_test_add_func("/flyway/line/between", test_between);
     g_test_add_func("/flyway/line/hostile", test_hostile);
     return g_test_run();
 }

@@ -38,6 +38,18 @@ samples(Frame *frames)
     frames[n++] = (Frame){ .type = FRAME_DATA,
                            .lane = 3,
                            .data = { (const guint8 *)payload, sizeof payload } };
+    frames[n++] = (Frame){ .type = FRAME_BATCH,
+                           .lane = 3,
+                           .data = { (const guint8 *)payload, sizeof payload } };
+    frames[n++] = (Frame){ .type = FRAME_AGAIN,
+                           .lane = 3,
+                           .data = { (const guint8 *)payload, sizeof payload, 0x01020304 } };
+    frames[n++] = (Frame){ .type = FRAME_MISSING, .lane = 3, .missing = { 5, 0xfffffffe } };
+    frames[n++] = (Frame){ .type = FRAME_SETS, .sets = { .keeps = TRUE, .check = { 1, 2 } } };
+    frames[n++] =
+        (Frame){ .type = FRAME_SETS_REPLY,
+                 .sets = { .n = 2, .sets = { { { 1 }, 7, { 2 } }, { { 3 }, 0, { 4 } } } } };
+    frames[n++] = (Frame){ .type = FRAME_SETS_END, .ordinal = 0xfffffffe };
     frames[n++] = (Frame){ .type = FRAME_CREDIT, .lane = 3, .credit = 77 };
     frames[n++] = (Frame){ .type = FRAME_EOF, .lane = 3 };
     frames[n++] = (Frame){ .type = FRAME_CLOSE, .lane = 3 };
@@ -45,6 +57,7 @@ samples(Frame *frames)
     frames[n++] = (Frame){ .type = FRAME_REFUSED };
     frames[n++] = (Frame){ .type = FRAME_PING, .clock = { .sent_us = G_MAXUINT64 } };
     frames[n++] = (Frame){ .type = FRAME_PONG, .clock = { .sent_us = 1, .answered_us = 2 } };
+    frames[n++] = (Frame){ .type = FRAME_ABORT, .text = "it isn't libvirt" };
     frames[n++] = (Frame){ .type = FRAME_ACK, .below = 0x0102030405 };
     frames[n++] = (Frame){ .type = FRAME_BYE };
     for (gsize i = 0; i < n; i++)

@@ -40,9 +40,36 @@ test_defaults(void)
     g_assert_cmpuint(config->max_incoming, ==, 4);
     g_assert_cmpstr(config->flyway_user, ==, "godwit-flyway");
     g_assert_true(g_str_has_suffix(config->flyway_program, "/godwit/godwit-flyway"));
+    g_assert_cmpuint(config->flyway_resume_s, ==, 20);
+    g_assert_cmpuint(config->flyway_connections, ==, 1);
+    g_assert_cmpuint(config->flyway_threads, ==, 0);
     g_assert_null(config->advertise);
     g_assert_cmpstr(config->migration_listen[0], ==, "0.0.0.0");
     g_assert_null(config->migration_addresses[0]); /* a wildcard is never told */
+    g_assert_true(config->recall.enabled);
+    g_assert_cmpstr(config->recall.folder, ==, "/var/lib/godwit/recall");
+    g_assert_cmpuint(config->recall.limits.max_bytes, ==, RECALL_AUTO);
+    g_assert_cmpint(config->recall.limits.max_age_ms, ==, G_GINT64_CONSTANT(7) * 86400 * 1000);
+    g_assert_cmpint(config->recall.share, ==, RECALL_SHARE_GROUP);
+}
+
+static void
+test_recall(void)
+{
+    g_autoptr(AgentConfig) moved = MAKE("godwitd.state_dir=/srv/godwit");
+    g_assert_cmpstr(moved->recall.folder, ==, "/srv/godwit/recall");
+
+    g_autoptr(AgentConfig) set =
+        MAKE("recall.enabled=no", "recall.folder=/srv/recall", "recall.max_bytes=20G",
+             "recall.max_age=12h", "recall.share=cluster");
+    g_assert_false(set->recall.enabled);
+    g_assert_cmpstr(set->recall.folder, ==, "/srv/recall");
+    g_assert_cmpuint(set->recall.limits.max_bytes, ==, G_GUINT64_CONSTANT(20) << 30);
+    g_assert_cmpint(set->recall.limits.max_age_ms, ==, 12 * 3600 * 1000);
+    g_assert_cmpint(set->recall.share, ==, RECALL_SHARE_CLUSTER);
+
+    g_autoptr(AgentConfig) none = MAKE("recall.max_bytes=0");
+    g_assert_cmpuint(none->recall.limits.max_bytes, ==, 0);
 }
 
 static void
@@ -74,6 +101,16 @@ test_addresses(void)
 }
 
 static void
+test_flyway(void)
+{
+    g_autoptr(AgentConfig) config =
+        MAKE("flyway.resume_s=300", "flyway.connections=8", "flyway.threads=6");
+    g_assert_cmpuint(config->flyway_resume_s, ==, 300);
+    g_assert_cmpuint(config->flyway_connections, ==, 8);
+    g_assert_cmpuint(config->flyway_threads, ==, 6);
+}
+
+static void
 test_refusals(void)
 {
     static const struct {
@@ -89,7 +126,21 @@ test_refusals(void)
         { "migration.addresses=10.0.0.1;h2", "addresses" },
         { "migration.max_incoming=0", "max_incoming" },
         { "flyway.program=godwit-flyway", "program" },
+        { "flyway.resume_s=0", "resume_s" },
+        { "flyway.resume_s=301", "resume_s" },
+        { "flyway.connections=0", "connections" },
+        { "flyway.connections=9", "connections" },
+        { "flyway.threads=-1", "threads" },
+        { "flyway.threads=17", "threads" },
         { "log.level=loud", "level" },
+        { "recall.enabled=perhaps", "enabled" },
+        { "recall.folder=recall", "folder" },
+        { "recall.max_bytes=much", "max_bytes" },
+        { "recall.max_bytes=", "max_bytes" },
+        { "recall.max_bytes=15000000000000000000", "max_bytes" },
+        { "recall.max_age=0", "max_age" },
+        { "recall.max_age=a week", "max_age" },
+        { "recall.share=all", "share" },
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
@@ -178,7 +229,9 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/host/config/defaults", test_defaults);
+    g_test_add_func("/host/config/recall", test_recall);
     g_test_add_func("/host/config/addresses", test_addresses);
+    g_test_add_func("/host/config/flyway", test_flyway);
     g_test_add_func("/host/config/refusals", test_refusals);
     g_test_add_func("/host/config/missing-file", test_missing_file);
     g_test_add_func("/host/config/manual-and-example", test_manual_and_example);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The whole agent over real TLS, with a fake hypervisor and a fake motion. */
+#include <glib/gstdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -22,6 +23,7 @@
 typedef struct {
     Cluster *cluster;
     AgentConfig *config;
+    char *folder; /* recall's */
     Identity *self;
     Agent *agent;
     Identity *manager_id, *peer_id;
@@ -45,7 +47,9 @@ set_up(Fixture *fixture, gconstpointer data)
 {
     motion_fake_reset();
     Config *file = config_load(NULL, agent_config_keys, FALSE, NULL);
+    fixture->folder = g_dir_make_tmp("agent-XXXXXX", NULL);
     g_assert_true(config_set(file, "control", "address", "127.0.0.1", NULL));
+    g_assert_true(config_set(file, "recall", "folder", fixture->folder, NULL));
     fixture->config = agent_config_of(file, NULL);
     fixture->cluster = cluster_new();
     fixture->self = cluster_identity(fixture->cluster, IDENTITY_HOST, SELF);
@@ -76,6 +80,8 @@ tear_down(Fixture *fixture, gconstpointer data)
     http_client_free(fixture->peer);
     agent_free(fixture->agent);
     g_assert_null(motion_fake.now);
+    g_assert_cmpint(g_rmdir(fixture->folder), ==, 0);
+    g_free(fixture->folder);
     identity_free(fixture->self);
     identity_free(fixture->manager_id);
     identity_free(fixture->peer_id);
@@ -201,6 +207,8 @@ test_forbidden(Fixture *fixture, gconstpointer data)
         { "POST", "/v1/outgoing", "{}", FALSE },
         { "POST", "/v1/outgoing/" ID "/cancel", NULL, FALSE },
         { "GET", "/v1/events", NULL, FALSE },
+        { "PUT", "/v1/recall/key", "{}", FALSE },
+        { "DELETE", "/v1/recall", NULL, FALSE },
         { "POST", "/v1/incoming", "{}", TRUE },
         { "POST", "/v1/incoming/" ID "/settle", "{\"source\":\"gone\"}", TRUE },
     };
@@ -420,19 +428,66 @@ test_flyway_port(Fixture *fixture, gconstpointer data)
         g_main_context_iteration(NULL, TRUE);
 }
 
+/* ---- recall --------------------------------------------------------------------------------- */
+
+static gint64
+clear_recall(Fixture *fixture, const char *path)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonNode) answer = call(fixture->manager, "DELETE", path, NULL, &error);
+    g_assert_no_error(error);
+    return json_object_get_int_member(json_node_get_object(answer), "sets");
+}
+
+static void
+test_recall(Fixture *fixture, gconstpointer data)
+{
+    static const char key[] =
+        "{\"key\":\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}";
+    const RecallOrder order = { .migration = ID, .vm = VM, .peer = PEER, .memory_bytes = 1 << 28 };
+    g_autoptr(GError) error = NULL;
+    listen_to_events(fixture);
+    wait_event(fixture, 0, "facts ", "\"keyed\":false");
+    g_assert_null(recall_service_begin(motion_fake.config.recall, &order, &error));
+    g_clear_error(&error);
+    assert_refused(fixture->manager, "PUT", "/v1/recall/key", "{\"key\":\"0123\"}",
+                   GODWIT_ERROR_INVALID, "key");
+
+    g_autoptr(JsonNode) taken = call(fixture->manager, "PUT", "/v1/recall/key", key, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(taken);
+    guint at = wait_event(fixture, 1, "host ", "\"keyed\":true");
+    const char *host = g_ptr_array_index(fixture->events, at);
+    g_assert_nonnull(strstr(host, "\"active\":true"));
+    for (guint i = 0; i < fixture->events->len; i++)
+        g_assert_null(strstr(g_ptr_array_index(fixture->events, i), "89abcdef"));
+
+    /* motion works with the same service */
+    g_autoptr(RecallLoan) loan = recall_service_begin(motion_fake.config.recall, &order, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(clear_recall(fixture, "/v1/recall?vm=" OTHER), ==, 0);
+    g_assert_cmpint(clear_recall(fixture, "/v1/recall?vm=" VM), ==, loan->ticket.pages_fd >= 0);
+    g_assert_cmpint(clear_recall(fixture, "/v1/recall"), ==, 0);
+    assert_refused(fixture->manager, "DELETE", "/v1/recall?vm=web1", NULL, GODWIT_ERROR_INVALID,
+                   "vm");
+    /* tear_down finds the folder empty: the key is not on the disk */
+}
+
 #define ADD(path, func) g_test_add("/host/api/" path, Fixture, NULL, set_up, func, tear_down)
 
 int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK); /* warnings are the agent's job */
+    g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL |
+                           G_LOG_FATAL_MASK); /* warnings are the agent's job */
     ADD("certificates", test_certificates);
     g_test_add_func("/host/api/roles", test_roles_are_the_descriptions);
     ADD("forbidden", test_forbidden);
     ADD("facts", test_facts);
     ADD("outgoing", test_outgoing);
     ADD("incoming", test_incoming);
+    ADD("recall", test_recall);
     ADD("events", test_events);
     ADD("progress-thinned", test_progress_is_thinned);
     ADD("alarm-outlives-absence", test_alarm_outlives_absence);

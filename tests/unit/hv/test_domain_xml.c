@@ -68,6 +68,42 @@ test_invalid(void)
     }
 }
 
+/* What isn't a plain word, ours and in our namespace is no group: the VM shares with nobody. */
+static void
+test_recall_group(void)
+{
+    static const struct {
+        const char *metadata, *group;
+    } rows[] = {
+        { "<g:vm xmlns:g='godwit:vm'><g:recall group='a'/></g:vm>", "a" },
+        { "<vm xmlns='godwit:vm'><recall group='A-1_b.c'/></vm>", "A-1_b.c" },
+        { "<vm><recall group='a'/></vm>", NULL },
+        { "<vm xmlns='godwit:host'><recall group='a'/></vm>", NULL },
+        { "<vm xmlns='godwit:vm'/>", NULL },
+        { "<vm xmlns='godwit:vm'><recall/></vm>", NULL },
+        { "<vm xmlns='godwit:vm'><recall group=''/></vm>", NULL },
+        { "<vm xmlns='godwit:vm'><recall group='a b'/></vm>", NULL },
+        { "<vm xmlns='godwit:vm'><recall group='a/../b'/></vm>", NULL },
+        { "<vm xmlns='godwit:vm'><recall "
+          "group='0123456789012345678901234567890123456789012345678901234567890123'/></vm>",
+          "0123456789012345678901234567890123456789012345678901234567890123" },
+        { "<vm xmlns='godwit:vm'><recall "
+          "group='01234567890123456789012345678901234567890123456789012345678901234'/></vm>",
+          NULL },
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *xml = g_strdup_printf(
+            "<domain><name>a</name><uuid>4dea22b3-1d52-4d8f-8c3f-000000000001</uuid>"
+            "<metadata>%s</metadata></domain>",
+            rows[i].metadata);
+        g_autoptr(Vm) vm = hv_domain_xml_parse(xml, NULL);
+
+        g_test_message("%s", rows[i].metadata);
+        g_assert_cmpstr(vm->recall_group, ==, rows[i].group);
+    }
+}
+
 static void
 test_too_large(void)
 {
@@ -102,9 +138,10 @@ test_mutilated(void)
 int
 main(int argc, char **argv)
 {
-    static const char *const shapes[] = { "block",       "devices",    "empty-cdrom", "file",
-                                          "hostdevs",    "interfaces", "iscsi",       "minimal",
-                                          "odd-numbers", "ppc64",      "rbd",         "volume" };
+    static const char *const shapes[] = {
+        "block",   "devices",     "empty-cdrom", "file", "hostdevs",     "interfaces", "iscsi",
+        "minimal", "odd-numbers", "ppc64",       "rbd",  "recall-group", "volume"
+    };
 
     g_test_init(&argc, &argv, NULL);
     for (gsize i = 0; i < G_N_ELEMENTS(shapes); i++) {
@@ -112,6 +149,7 @@ main(int argc, char **argv)
         g_test_add_data_func(path, shapes[i], test_shape);
     }
     g_test_add_func("/hv/domain-xml/invalid", test_invalid);
+    g_test_add_func("/hv/domain-xml/recall-group-names", test_recall_group);
     g_test_add_func("/hv/domain-xml/too-large", test_too_large);
     g_test_add_func("/hv/domain-xml/mutilated", test_mutilated);
     return g_test_run();

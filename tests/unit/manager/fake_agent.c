@@ -53,6 +53,8 @@ fake_agent_free(FakeAgent *agent)
     g_cond_clear(&agent->stopped);
     g_free(agent->uuid);
     g_free(agent->name);
+    g_free(agent->recall_key);
+    g_free(agent->cleared);
     g_free(agent);
 }
 
@@ -208,6 +210,34 @@ cancel_outgoing(HttpCall *call, gpointer service, GError **error)
     return record_to_json(&migration_type, migration);
 }
 
+static JsonNode *
+put_recall_key(HttpCall *call, gpointer service, GError **error)
+{
+    FakeAgent *agent = service;
+
+    agent->keys++;
+    if (agent->refuses_key) {
+        agent->refuses_key = FALSE;
+        broken(error);
+        return NULL;
+    }
+    g_free(agent->recall_key);
+    agent->recall_key =
+        g_strdup(json_object_get_string_member(json_node_get_object(call->body), "key"));
+    return NULL;
+}
+
+static JsonNode *
+clear_recall(HttpCall *call, gpointer service, GError **error)
+{
+    FakeAgent *agent = service;
+    const char *vm = g_hash_table_lookup(call->params, "vm");
+
+    g_free(agent->cleared);
+    agent->cleared = g_strdup(vm ? vm : "");
+    return json_parse_limited("{\"sets\":3}", 10, error);
+}
+
 static const HttpRoute routes[] = {
     { "getVersion", HTTP_MANAGER, HTTP_MAIN, unsupported },
     { "getClock", HTTP_MANAGER, HTTP_MAIN, unsupported },
@@ -215,6 +245,8 @@ static const HttpRoute routes[] = {
     { "streamEvents", HTTP_MANAGER, HTTP_STREAM, NULL, stream_events },
     { "getVmXml", HTTP_MANAGER, HTTP_MAIN, get_vm_xml },
     { "getStats", HTTP_MANAGER, HTTP_MAIN, unsupported },
+    { "putRecallKey", HTTP_MANAGER, HTTP_MAIN, put_recall_key },
+    { "clearRecall", HTTP_MANAGER, HTTP_MAIN, clear_recall },
     { "startOutgoing", HTTP_MANAGER, HTTP_THREAD, start_outgoing },
     { "listOutgoing", HTTP_MANAGER, HTTP_MAIN, unsupported },
     { "getOutgoing", HTTP_MANAGER, HTTP_MAIN, get_outgoing },

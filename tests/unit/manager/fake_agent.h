@@ -27,6 +27,10 @@ typedef struct {
     GPtrArray *alarms;      /* Alarm; told at each connection too */
     GHashTable *migrations; /* id → Migration: what it knows */
     guint starts, cancels;  /* requests that came */
+    char *recall_key;       /* that it was given; NULL: none */
+    guint keys;             /* how often */
+    gboolean refuses_key;   /* the next key */
+    char *cleared;          /* VM of the last clear, "" for all; NULL: none came */
     /* the server */
     Schema *schema;
     HttpServer *server; /* NULL while stopped */

@@ -39,6 +39,7 @@ static const struct {
     { &host_cpu_type, "HostCpu" },
     { &host_nic_type, "HostNic" },
     { &host_versions_type, "HostVersions" },
+    { &host_recall_type, "HostRecall" },
     { &network_type, "Network" },
     { &datastore_type, "Datastore" },
     { &vm_type, "Vm" },

@@ -6,6 +6,7 @@ static const RecordType *const types[] = {
     &host_cpu_type,
     &host_nic_type,
     &host_versions_type,
+    &host_recall_type,
     &host_type,
     &network_type,
     &datastore_type,
@@ -99,7 +100,8 @@ test_report_members(void)
     static const char *const members[] = { "id",           "vm",         "from",     "to",
                                            "result",       "total_s",    "pause_ms", "blackout_ms",
                                            "memory_bytes", "wire_bytes", "pages",    "passes",
-                                           "stages",       "error" };
+                                           "stages",       "error",      "resumes",  "connections",
+                                           "resent_bytes" };
     static const char *const pages[] = { "zero", "same", "recalled", "delta", "compressed", "raw" };
     g_autoptr(Migration) migration = record_new(&migration_type);
     migration->id = g_strdup("i");
@@ -126,6 +128,7 @@ test_empty_migration(void)
     g_assert_cmpstr(text, ==,
                     "{\"result\":\"pending\",\"started_ms\":0,\"ended_ms\":0,\"total_s\":0.0,"
                     "\"pause_ms\":0.0,\"blackout_ms\":0.0,\"memory_bytes\":0,\"wire_bytes\":0,"
+                    "\"resent_bytes\":0,\"connections\":0,\"resumes\":0,"
                     "\"passes\":[],\"stages\":[],\"warnings\":[],\"cancel_requested\":false}");
 }
 

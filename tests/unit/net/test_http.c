@@ -499,12 +499,15 @@ int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    if (argc > 1 && strcmp(argv[1], "shut-out") == 0) { /* by itself: see meson.build */
+        ADD("shut-out", TRUE, test_shut_out);
+        return g_test_run();
+    }
     ADD("answers", FALSE, test_answers);
     ADD("bad-requests", FALSE, test_bad_requests);
     ADD("too-large", FALSE, test_too_large);
     ADD("tokens", FALSE, test_tokens);
     ADD("roles", TRUE, test_roles);
-    ADD("shut-out", TRUE, test_shut_out);
     ADD("expect", FALSE, test_expect);
     ADD("fetch-ca", FALSE, test_fetch_ca);
     ADD("threads", FALSE, test_threads);

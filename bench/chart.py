@@ -16,12 +16,12 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 .number { font-size: 10.5px } .faint { fill: #57606a } .axis { stroke: #8c959f }
 .range { stroke: #24292f; stroke-opacity: .55 }
 .godwit { fill: #c8602b } .virsh { fill: #57708f } .parallel { fill: #7f97b2 }
-.xbzrle { fill: #a9b9ca } .zstd { fill: #6f9a8d }
+.xbzrle { fill: #a9b9ca } .multifd-zstd { fill: #6f9a8d }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 } .faint { fill: #9aa4af } .axis { stroke: #6e7681 }
   .range { stroke: #e6edf3 }
   .godwit { fill: #e58a52 } .virsh { fill: #7c98ba } .parallel { fill: #5f7896 }
-  .xbzrle { fill: #465a72 } .zstd { fill: #6fae9b }
+  .xbzrle { fill: #465a72 } .multifd-zstd { fill: #6fae9b }
 }
 """
 

@@ -4,11 +4,11 @@
 All but Godwit are `virsh migrate --live --p2p`, with QEMU's own connections over TCP, and what
 libvirt and QEMU do by default unless told below. None of them encrypts; Godwit always does.
 
-    virsh      nothing else
-    parallel   --parallel: QEMU's multifd, two connections (QEMU's default)
-    xbzrle     --compressed, with a cache of a quarter of the VM's memory (64 MiB at least, QEMU's
-               default)
-    zstd       --parallel, and multifd compresses with zstd at level 1 (QEMU's default)
+    virsh         nothing else
+    parallel      --parallel: QEMU's multifd, two connections (QEMU's default)
+    xbzrle        --compressed, with a cache of a quarter of the VM's memory (64 MiB at least,
+                  QEMU's default)
+    multifd-zstd  --parallel, and multifd compresses with zstd at level 1 (QEMU's default)
 
 libvirt 9.0 doesn't know multifd's compression. So it is set by QMP in the source's QEMU, and the
 destination's QEMU is started with it (-global): libvirt gives no moment at which QMP could set it
@@ -26,18 +26,21 @@ from godwitlab import base, client, move
 from labkit import BUILD
 
 QEMU_XML = "http://libvirt.org/schemas/domain/qemu/1.0"
-MULTIFD = {"parallel": "none", "zstd": "zstd"}
-KINDS = ["godwit", "virsh", "parallel", "xbzrle", "zstd"]
+MULTIFD = {"parallel": "none", "multifd-zstd": "zstd"}
+KINDS = ["godwit", "virsh", "parallel", "xbzrle", "multifd-zstd"]
 GLOBAL = "migration.multifd-compression="
-LIMIT_S = 1800
 MIB = 1 << 20
+
+
+class NotMoved(Exception):
+    """A mover failed, or didn't end in time; the VMs are where libvirt says."""
 
 
 class Movers:
     """The movers of one lab."""
 
-    def __init__(self, lab, memory_mb):
-        self.lab, self.memory_mb = lab, memory_mb
+    def __init__(self, lab, memory_mb, limit_s):
+        self.lab, self.memory_mb, self.limit_s = lab, memory_mb, limit_s
         self.place = base.Lab(lab.name)
 
     def open(self, hosts):
@@ -97,15 +100,28 @@ class Movers:
             running = [subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                        for command in commands]
-            said = [process.communicate(timeout=LIMIT_S) for process in running]
+            try:
+                said = [process.communicate(timeout=max(0, began + self.limit_s - time.monotonic()))
+                        for process in running]
+            except subprocess.TimeoutExpired:
+                self._give_up(kind, names, source, running)
+                raise NotMoved(f"not done after {self.limit_s} s") from None
             took = time.monotonic() - began
             for process, (out, err) in zip(running, said):
                 if process.returncode != 0:
-                    raise base.LabError(f"{kind}: {' '.join(process.args)}: {err or out}")
+                    raise NotMoved((err or out).strip())
             return took, said[0][0]
         return go
 
+    def _give_up(self, kind, names, source, running):
+        """Ends moves by virsh that go on; one by Godwit that does so is a fault to be looked at."""
+        if kind == "godwit":
+            raise base.LabError(f"godwit didn't end within {self.limit_s} s")
+        for name in names:
+            self.lab.virsh(source, "domjobabort", name, check=False)
+        for process in running:
+            process.communicate()
+
     def clear(self):
-        """Lets Godwit forget what it knows of VMs that were on the hosts; one that can't know, needn't."""
-        if self.lab.godwit("help", "recall", check=False).returncode == 0:
-            self.lab.godwit("recall", "clear")
+        """Lets all hosts' Godwit forget what it keeps of VMs that were there."""
+        self.lab.godwit("recall", "clear")

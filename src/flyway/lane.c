@@ -529,7 +529,7 @@ lane_read(Lane *lane, guint8 *out, gsize room, Finish *finish, Fault *fault)
     }
     lane->readable = (gsize)got == want || lane->hung_up;
     lane->credit -= (guint32)got;
-    pace_sent(&lane->pace, (guint64)got, clock_monotonic_us());
+    pace_sent(&lane->pace, (guint64)got, (guint64)got, clock_monotonic_us());
     *lane->carried += (guint64)got;
     if (lane->packer != NULL)
         packer_direct(lane->packer, out, (gsize)got);
@@ -581,16 +581,18 @@ lane_again(const Lane *lane, guint32 *number)
 gboolean
 lane_is_held(const Lane *lane)
 {
-    return lane->packer != NULL && lane->state == LANE_OPEN && packer_ready(lane->packer) != NULL;
+    if (lane->packer == NULL || lane->state != LANE_OPEN)
+        return FALSE;
+    return packer_ready(lane->packer) != NULL || (lane->readable && packer_is_aside(lane->packer));
 }
 
 void
 lane_batch_sent(Lane *lane, gint64 now_us)
 {
-    guint32 raw = packer_ready(lane->packer)->raw_length;
+    const PageBatch *batch = packer_ready(lane->packer);
 
-    lane->credit -= raw;
-    pace_sent(&lane->pace, raw, now_us);
+    lane->credit -= batch->raw_length;
+    pace_sent(&lane->pace, batch->raw_length, batch->payload_length, now_us);
     packer_sent(lane->packer);
 }
 

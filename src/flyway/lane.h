@@ -109,7 +109,7 @@ const PageBatch *lane_batch(const Lane *lane);
 void lane_batch_sent(Lane *lane, gint64 now_us);
 /** The payload of the next AGAIN, and which batch it is; NULL: none. */
 const PageBatch *lane_again(const Lane *lane, guint32 *number);
-/** A batch is ready, but may not be sent yet. */
+/** There is something to be sent that wasn't sent yet. */
 gboolean lane_is_held(const Lane *lane);
 /** The next due frame that may be sent now; FALSE: none. It counts as sent. */
 gboolean lane_next_frame(Lane *lane, Frame *frame);

@@ -15,8 +15,8 @@
  * The policy (policy.c) says for each batch what to spend on it, from what was measured: how long
  * batches took, what came out, and how often the connections were the ones to wait for. Where it
  * says that the link is faster than any packing, bytes go past the packer as DATA (aside), once
- * nothing is in it any more; the parser still looks on, and every ASIDE_BYTES a batch is packed, so
- * that what is known stays true.
+ * nothing is in it any more; the parser still looks on, and the policy is asked as if they were
+ * batches: where it changes its mind, or wants to try another way, the next batch is packed.
  *
  * Where pages may be known to the destination (known.c), packing has two parts, since what is known
  * depends on all batches before: the crew names the pages, the loop looks them up, batch for batch
@@ -37,7 +37,6 @@
 #define EXTRA 2 /* one is filled, one waits to go */
 #define RECORD_BYTES (STREAM_PAGE_SIZE + 16)
 #define SPANS_MAX (PAGE_BATCH_RAW / 9 + 1)
-#define ASIDE_BYTES (16u * 1024 * 1024)
 #define INTERVAL_US (100 * 1000)
 #define FIRST_INTERVAL_US (10 * 1000)
 
@@ -80,10 +79,12 @@ struct Packer {
     Policy policy;
     PackerCounts counts;
     gboolean aside;
-    guint64 aside_left; /* until a batch is packed again */
+    guint64 aside_bytes; /* for which the policy wasn't asked yet */
+    PolicyWay said;      /* by the policy, for the next batch; POLICY_WAYS: it is to be asked */
 
     /* the present interval */
     gint64 round_us, interval_us, interval_length_us;
+    PackerWait wait; /* since round_us */
     gint64 blocked_us, starved_us;
     guint64 raw_bytes, sent_bytes;
 
@@ -143,6 +144,8 @@ packer_new(Crew *crew, Known *known, PackerCounts *total)
     stream_init(&packer->parser);
     policy_init(&packer->policy, crew_threads(crew));
     packer->interval_length_us = FIRST_INTERVAL_US;
+    packer->said = POLICY_WAYS;
+    packer->wait = PACKER_BY_NOTHING;
     return packer;
 }
 
@@ -275,9 +278,10 @@ submit(Packer *packer)
 {
     Work *work = filling(packer);
 
-    work->way = policy_choose(&packer->policy);
+    work->way = packer->said != POLICY_WAYS ? packer->said : policy_choose(&packer->policy);
+    packer->said = POLICY_WAYS;
     packer->aside = work->way == POLICY_PASS;
-    packer->aside_left = ASIDE_BYTES;
+    packer->aside_bytes = 0;
     look(packer, work, !packer->aside && packer->n_submitted + 1 < packer->n_works);
     work->known = packer->known;
     work->looks_up = policy_hashes(work->way) && known_is_useful(packer->known);
@@ -290,7 +294,19 @@ submit(Packer *packer)
 gboolean
 packer_is_aside(Packer *packer)
 {
-    return packer->aside && packer->aside_left > 0 && packer_is_empty(packer);
+    return packer->aside && packer_is_empty(packer);
+}
+
+/* The policy hears of what passes as if it were batches. */
+static void
+ask_aside(Packer *packer, gsize length)
+{
+    packer->aside_bytes += length;
+    while (packer->aside && packer->aside_bytes >= PAGE_BATCH_RAW) {
+        packer->aside_bytes -= PAGE_BATCH_RAW;
+        packer->said = policy_choose(&packer->policy);
+        packer->aside = packer->said == POLICY_PASS;
+    }
 }
 
 void
@@ -302,7 +318,7 @@ packer_direct(Packer *packer, const guint8 *bytes, gsize length)
     stream_feed(&packer->parser, bytes, length, NULL, 0);
     met = met_between(&before, stream_counts(&packer->parser));
     add(&packer->counts, &met);
-    packer->aside_left -= MIN(length, packer->aside_left);
+    ask_aside(packer, length);
     packer->counts.direct_bytes += length;
     packer->sent_end += length;
     packer->raw_bytes += length;
@@ -314,7 +330,7 @@ packer_room(Packer *packer, gsize *room)
 {
     PageBatch *batch = filling(packer)->batch;
 
-    if (packer->n_submitted == packer->n_works || (packer->aside && packer->aside_left > 0)) {
+    if (packer->n_submitted == packer->n_works || packer->aside) {
         *room = 0; /* in the second case: until it is empty */
         return NULL;
     }
@@ -512,20 +528,31 @@ packer_is_empty(const Packer *packer)
 
 /* ---- what was measured ----------------------------------------------------------------------- */
 
+static void
+begin_interval(Packer *packer, gint64 now_us)
+{
+    packer->interval_us = now_us;
+    packer->blocked_us = packer->starved_us = 0;
+    packer->raw_bytes = packer->sent_bytes = 0;
+}
+
 void
-packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable)
+packer_round(Packer *packer, gint64 now_us, PackerWait wait)
 {
     gint64 passed_us = packer->round_us > 0 ? now_us - packer->round_us : 0;
     gint64 length_us;
     PolicyInterval interval;
 
     packer->round_us = now_us;
-    if (packer->interval_us == 0)
-        packer->interval_us = now_us;
-    if (blocked)
+    if (packer->interval_us == 0 || wait == PACKER_BY_CUT) {
+        begin_interval(packer, now_us);
+        return;
+    }
+    if (packer->wait == PACKER_BY_LINK)
         packer->blocked_us += passed_us;
-    else if (!readable && packer->n_submitted == 0)
+    else if (packer->wait == PACKER_BY_DESTINATION || packer->wait == PACKER_BY_SOURCE)
         packer->starved_us += passed_us;
+    packer->wait = wait == PACKER_BY_SOURCE && packer->n_submitted > 0 ? PACKER_BY_NOTHING : wait;
     length_us = now_us - packer->interval_us;
     if (length_us < packer->interval_length_us)
         return;
@@ -536,10 +563,8 @@ packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable)
                                  .starved = (double)packer->starved_us / (double)length_us };
     if (interval.raw_bytes > 0)
         policy_interval(&packer->policy, &interval);
-    packer->interval_us = now_us;
     packer->interval_length_us = MIN(packer->interval_length_us * 2, INTERVAL_US);
-    packer->blocked_us = packer->starved_us = 0;
-    packer->raw_bytes = packer->sent_bytes = 0;
+    begin_interval(packer, now_us);
 }
 
 void

@@ -56,8 +56,17 @@ void packer_sent_again(Packer *packer);
 /** Nothing is in it. */
 gboolean packer_is_empty(const Packer *packer);
 
-/** Once a round: did what is packed wait for a connection since the last call, has QEMU bytes? */
-void packer_round(Packer *packer, gint64 now_us, gboolean blocked, gboolean readable);
+/** What kept a packer from going on. */
+typedef enum {
+    PACKER_BY_LINK,        /* what is packed waited for a connection */
+    PACKER_BY_DESTINATION, /* it waited for bytes to be delivered there */
+    PACKER_BY_SOURCE,      /* QEMU had none */
+    PACKER_BY_CUT,         /* there was no connection: nothing is learned of that */
+    PACKER_BY_NOTHING
+} PackerWait;
+
+/** Once a round: what is it from now on? */
+void packer_round(Packer *packer, gint64 now_us, PackerWait wait);
 
 /** Adds its own. */
 void packer_add_counts(const Packer *packer, PackerCounts *counts);

@@ -33,10 +33,11 @@ typedef struct {
     double seconds;
     guint64 raw_bytes;  /* read from QEMU */
     guint64 sent_bytes; /* taken by the connections */
-    /* Part of the interval in which payload waited and no connection took it, whatever the reason:
-     * network, TLS or the destination. 0 to 1. */
+    /* Part of the interval in which payload waited and the connections were at their limit. 0 to 1.
+     */
     double blocked;
-    /* Part of it in which QEMU had nothing to read, and no batch waited for a thread. 0 to 1. */
+    /* Part of it in which QEMU had nothing to read and no batch waited for a thread, or in which
+     * the destination was the one to wait for. 0 to 1. */
     double starved;
 } PolicyInterval;
 

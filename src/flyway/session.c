@@ -535,6 +535,16 @@ session_unpacker(Session *session)
     return session->crew != NULL ? unpacker_new(session->crew, known_for_lane(session)) : NULL;
 }
 
+static PackerWait
+wait_of(const Session *session, const Lane *lane)
+{
+    if (session->n_links == 0)
+        return PACKER_BY_CUT;
+    if (lane_is_held(lane))
+        return strands_are_busy(session) ? PACKER_BY_LINK : PACKER_BY_DESTINATION;
+    return lane->readable ? PACKER_BY_NOTHING : PACKER_BY_SOURCE;
+}
+
 /* What is read is packed, also while no connection takes any. */
 static void
 run_packers(Session *session, gint64 now_us)
@@ -545,7 +555,7 @@ run_packers(Session *session, gint64 now_us)
         if (lane->packer == NULL || lane->state != LANE_OPEN)
             continue;
         lane_pull(lane, &session->finish);
-        packer_round(lane->packer, now_us, lane_is_held(lane), lane->readable);
+        packer_round(lane->packer, now_us, wait_of(session, lane));
     }
 }
 

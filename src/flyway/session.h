@@ -170,6 +170,8 @@ void strands_run_time(Session *session, gint64 now_us);
 /** For traffic.c: what a new stream lane needs; NULL: none. */
 Unpacker *session_unpacker(Session *session);
 
+/** Do bytes wait here to be sent by TCP? */
+gboolean strands_are_busy(const Session *session);
 /** Tells the lanes the longest round trip of the connections. */
 void strands_pace(Session *session);
 

@@ -147,17 +147,37 @@ strands_wake_us(const Session *session)
                                     : wake_us;
 }
 
-/* TCP's own minimum of the round trip, which what we have queued doesn't lengthen; 0: unknown. */
-static gint64
-trip_us(const Strand *strand)
+static struct tcp_info
+tcp_of(const Strand *strand)
 {
     struct tcp_info info = { 0 };
     socklen_t size = sizeof info;
 
-    if (getsockopt(link_fd(strand->link), IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
-        info.tcpi_min_rtt == G_MAXUINT32)
-        return 0;
-    return info.tcpi_min_rtt;
+    if (getsockopt(link_fd(strand->link), IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
+        info = (struct tcp_info){ .tcpi_min_rtt = G_MAXUINT32 };
+    return info;
+}
+
+/* TCP's own minimum of the round trip, which what we have queued doesn't lengthen; 0: unknown. */
+static gint64
+trip_us(const Strand *strand)
+{
+    guint32 trip = tcp_of(strand).tcpi_min_rtt;
+
+    return trip == G_MAXUINT32 ? 0 : trip;
+}
+
+gboolean
+strands_are_busy(const Session *session)
+{
+    for (guint i = 0; i < FLYWAY_LINKS; i++) {
+        const Strand *strand = &session->strands[i];
+
+        if (strand->link != NULL &&
+            ((link_events(strand->link) & POLLOUT) || tcp_of(strand).tcpi_notsent_bytes > 0))
+            return TRUE;
+    }
+    return FALSE;
 }
 
 void

@@ -12,11 +12,13 @@
  * `pages`.
  *
  * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or MANY times as
- * fast as QEMU, the fastest way wins. On a slower one bytes count, too: a way is worth speed x
- * wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much and is no more than 29
- * % slower; but never what is slower than PASS by more than 5 %, or than 0.7 of the fastest (3 %
- * more or less, for who is in and who isn't). PASS itself counts for 5 % less than it does, as what
- * isn't hashed can't be recalled later. Among ways worth the same within 3 % the cheapest wins.
+ * fast as QEMU, the fastest way wins; but one that was never seen at its limit, nor carrying more
+ * than SPARED_BPS, is spared as long as LZ4 keeps up with QEMU. On a slower one bytes count, too: a
+ * way is worth speed x wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much
+ * and is no more than 29 % slower; but never what is slower than PASS by more than 5 %, or than 0.7
+ * of the fastest (3 % more or less, for who is in and who isn't). PASS itself counts for 5 % less
+ * than it does, as what isn't hashed can't be recalled later. Among ways worth the same within 3 %
+ * the cheapest wins.
  *
  * To change, CPU must be saved or 8 % be gained, and MIN_STAY batches and MIN_INTERVALS have gone
  * by. So no choice costs more than a tenth against PASS while the measures hold.
@@ -50,10 +52,11 @@
 #define SLACK 0.03
 #define THRIFT 0.5
 #define STARVED 0.2
-#define MANY 8 /* a link so many times as fast as QEMU has bytes to spare */
+#define MANY 4 /* a link so many times as fast as QEMU has bytes to spare */
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
 #define LINK_START_BPS 1e9
+#define SPARED_BPS 3e8
 #define LINK_MAX_BPS 1e12
 #define LINK_MIN_BPS 1e3
 #define SATURATED 0.5
@@ -203,6 +206,7 @@ policy_interval(Policy *policy, const PolicyInterval *interval)
         return;
     policy->intervals++;
     rate = (double)interval->sent_bytes / interval->seconds;
+    policy->seen_bps = MAX(policy->seen_bps, rate);
     learn_demand(policy, interval, (double)interval->raw_bytes / interval->seconds);
     if (policy->confirmed_bps > 0 && rate > policy->confirmed_bps * 1.2) {
         /* Faster than when it was last the bottleneck: it has changed. */
@@ -263,6 +267,8 @@ link_is_slow(const Policy *policy)
     double lz4_bps = policy->threads / MAX(cpu_of(policy, POLICY_LZ4), 1e-15);
     double enough_bps = policy->pages * MIN(lz4_bps, MANY * policy->demand_bps);
 
+    if (policy->confirmed_bps == 0 && policy->seen_bps < SPARED_BPS && lz4_bps > policy->demand_bps)
+        return TRUE;
     return policy->link_bps < enough_bps * (policy->slow ? 1.25 : 0.8);
 }
 

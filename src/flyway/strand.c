@@ -20,6 +20,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #define RETRY_US (300 * 1000)
@@ -127,6 +128,13 @@ strand_refused(Session *session, guint slot, const Fault *fault)
     session_fail_lost(session, "the other host has no worker for this migration any more");
 }
 
+/* Is a silent connection given up here? */
+static gboolean
+may_stall(const Session *session)
+{
+    return session->terms.side == FLYWAY_SOURCE && session->state == SESSION_OPEN;
+}
+
 gint64
 strands_wake_us(const Session *session)
 {
@@ -137,10 +145,12 @@ strands_wake_us(const Session *session)
 
         if (strand->link != NULL && link_pending(strand->link))
             return 0;
-        if (strand->link != NULL)
-            wake_us = MIN(wake_us, MIN(strand->pinged_us + FLYWAY_PING_US,
-                                       strand->heard_us + FLYWAY_STALL_US));
-        else if (is_wanted(session, i))
+        /* What takes nothing takes no ping: poll tells when it does. */
+        if (strand->link != NULL && !(link_events(strand->link) & POLLOUT))
+            wake_us = MIN(wake_us, strand->pinged_us + FLYWAY_PING_US);
+        if (strand->link != NULL && may_stall(session))
+            wake_us = MIN(wake_us, strand->heard_us + FLYWAY_STALL_US);
+        if (strand->link == NULL && is_wanted(session, i))
             wake_us = MIN(wake_us, strand->retry_us);
     }
     return session_is_open(session) ? MIN(wake_us, session->heard_us + session->resume_us)
@@ -205,7 +215,7 @@ strands_run_time(Session *session, gint64 now_us)
             strands_pace(session);
         }
         if (strand->link == NULL || now_us < strand->heard_us + FLYWAY_STALL_US ||
-            session->terms.side != FLYWAY_SOURCE || session->state != SESSION_OPEN)
+            !may_stall(session))
             continue;
         fault_set(&fault, GODWIT_ERROR_TIMEOUT, "nothing was heard for %d seconds",
                   (int)(FLYWAY_STALL_US / G_USEC_PER_SEC));

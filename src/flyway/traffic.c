@@ -125,6 +125,8 @@ got_sets(Session *session, const Frame *frame, Fault *fault)
     gboolean good = !session->sets_came && (session->abilities & FLYWAY_ABILITY_RECALL);
 
     session->sets_came = TRUE;
+    if (frame->type == FRAME_SETS && session->known_used)
+        good = FALSE; /* it is a thread's by now */
     if (good && frame->type == FRAME_SETS) {
         known_answer(session->known, &frame->sets, &session->sets);
         session->due |= SESSION_DUE_SETS;

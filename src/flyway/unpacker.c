@@ -110,8 +110,8 @@ unpacker_free(Unpacker *unpacker)
     for (GList *link = unpacker->entries.head; link != NULL; link = link->next) {
         Entry *entry = link->data;
 
-        while (entry->batch != NULL && !crew_is_done(&entry->job))
-            g_thread_yield(); /* some hundred microseconds; a disk's read at worst */
+        if (entry->batch != NULL)
+            crew_wait(unpacker->crew, &entry->job); /* a disk's read at worst */
     }
     g_queue_clear_full(&unpacker->entries, (GDestroyNotify)entry_free);
     g_ptr_array_unref(unpacker->batches);

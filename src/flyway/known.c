@@ -224,12 +224,26 @@ is_equal(const Older *older, const FrameSet *answer)
     return memcmp(digest, answer->digest, sizeof digest) == 0;
 }
 
-int
-known_agree(Known *known, const FrameSets *answer)
+/* Over the sets that are used. */
+static void
+build_index(Known *known)
 {
     RecallAgreed agreed[RECALL_SETS_MAX] = { 0 };
     gboolean any = FALSE;
 
+    for (guint i = 0; i < known->n_older; i++) {
+        if (known->older[i].pages == 0)
+            continue;
+        agreed[i] = (RecallAgreed){ known->older[i].reader, known->older[i].pages };
+        any = TRUE;
+    }
+    recall_index_free(known->index);
+    known->index = any ? recall_index_new(agreed, known->n_older, RECALL_PAGES_MAX) : NULL;
+}
+
+int
+known_agree(Known *known, const FrameSets *answer)
+{
     if (known == NULL)
         return answer->n == 0 ? 0 : -EPROTO;
     if (answer->n != known->n_older || known->index != NULL)
@@ -244,13 +258,9 @@ known_agree(Known *known, const FrameSets *answer)
         if (answer->sets[i].pages > recall_reader_header(older->reader)->pages)
             return -EPROTO;
         older->pages = is_equal(older, &answer->sets[i]) ? answer->sets[i].pages : 0;
-        if (older->pages == 0)
-            continue;
-        agreed[i] = (RecallAgreed){ older->reader, older->pages };
-        older->agreed = any = TRUE;
+        older->agreed = older->pages > 0;
     }
-    if (any)
-        known->index = recall_index_new(agreed, known->n_older, RECALL_PAGES_MAX);
+    build_index(known);
     return 0;
 }
 
@@ -333,7 +343,7 @@ source_find(gpointer data, const guint8 hash[PAGE_HASH_BYTES], PageReference *re
     if (known->index == NULL)
         return FALSE;
     known->asked++;
-    if (!recall_index_find(known->index, hash, &ref) || known->older[ref.set].pages == 0)
+    if (!recall_index_find(known->index, hash, &ref))
         return FALSE;
     known->found++;
     *reference = (PageReference){ ref.set + 1, ref.ordinal };
@@ -350,6 +360,7 @@ known_missed(Known *known, guint32 set)
     if (++known->older[set - 1].misses < PATIENCE || known->older[set - 1].pages == 0)
         return FALSE;
     known->older[set - 1].pages = 0;
+    build_index(known); /* what other sets have of its pages is found in them */
     g_message("The other host misses too many pages of a set that both had: it isn't used now");
     return TRUE;
 }

@@ -28,11 +28,14 @@ check:
 	tools/setup build lab check
 	$(AS_ROOT) tools/check $(ARGS)
 
-# Moves in a row beside virsh migrate; see bench/README.md.
+# What moves cost beside virsh migrate: hours. ARGS='--repeat 1 --link 1gbit' for a first look;
+# BENCH=moves or BENCH=cuts for the others. See bench/README.md.
+BENCH ?= flyway
+BENCH_FILES := $(if $(filter flyway,$(BENCH)),--json $(BUILD)/bench.json --markdown $(BUILD)/bench.md --svg $(BUILD)/bench.svg)
 bench:
 	tools/setup build lab
 	$(MAKE) programs
-	$(AS_ROOT) bench/moves $(ARGS)
+	$(AS_ROOT) bench/$(BENCH) $(BENCH_FILES) $(ARGS)
 
 install: build
 	meson install -C $(BUILD) --no-rebuild

@@ -20,7 +20,7 @@
  *                  descriptors: index, and those segments: of an older set
  *     recall-keep  max_bytes   descriptors: index and pages of the session's own set; after all
  *                  others
- *     hurry                                   the VM is about to stop: the disk isn't waited for
+ *     hurry                                   the VM is stopped: the disk isn't waited for
  *     connection   want (source; else 0)      descriptor: TCP, preamble done
  *     no-connection want                      it can't be had now; the question comes again
  *     lane         want                       descriptor: connected socket for the lane asked for
@@ -30,7 +30,8 @@
  *
  * Reports, worker to godwitd: always the whole state (ControlReport), at attach, after each change
  * and when asked for; what the worker waits for stands in wants, each with a number of its own. So
- * a report may be dropped or a controller replaced without loss.
+ * a report may be dropped or a controller replaced without loss. The last one comes when recall's
+ * set is sealed, after that of the session's end.
  *
  * A request that makes no sense is logged by the worker and ignored: only godwitd gets here.
  */

@@ -11,6 +11,7 @@
 #include "flyway/crew.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -51,6 +52,15 @@ take(Crew *crew)
     return job;
 }
 
+static void
+wake(const Crew *crew)
+{
+    guint64 one = 1;
+
+    while (write(crew->event, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
 static void *
 work(void *data)
 {
@@ -59,12 +69,9 @@ work(void *data)
     CrewJob *job;
 
     while ((job = take(crew)) != NULL) {
-        guint64 one = 1;
-
         job->run(job, tools);
         __atomic_store_n(&job->done, 1, __ATOMIC_RELEASE);
-        while (write(crew->event, &one, sizeof one) < 0 && errno == EINTR)
-            ;
+        wake(crew);
     }
     crew->tools_free(tools);
     return NULL;
@@ -167,4 +174,16 @@ gboolean
 crew_is_done(const CrewJob *job)
 {
     return __atomic_load_n(&job->done, __ATOMIC_ACQUIRE) != 0;
+}
+
+void
+crew_wait(Crew *crew, const CrewJob *job)
+{
+    struct pollfd entry = { .fd = crew->event, .events = POLLIN };
+
+    while (!crew_is_done(job)) {
+        (void)poll(&entry, 1, -1);
+        crew_notice(crew);
+    }
+    wake(crew); /* what was noticed here may have been another job's end */
 }

@@ -35,3 +35,5 @@ void crew_notice(Crew *crew);
 void crew_submit(Crew *crew, CrewJob *job);
 /** TRUE: everything that the job wrote is visible here. */
 gboolean crew_is_done(const CrewJob *job);
+/** Until it is. */
+void crew_wait(Crew *crew, const CrewJob *job);

@@ -20,7 +20,7 @@
  * A set of which pages were missed PATIENCE times isn't used any more: each miss costs a round
  * trip.
  *
- * Memory: 24 to 40 bytes for each new page at the source, 4 to 8 at the destination, a bit for each
+ * Memory: 24 to 48 bytes for each new page at the source, 4 to 8 at the destination, a bit for each
  * older page; and what readers, index and writer say.
  */
 #include "flyway/known.h"
@@ -59,6 +59,7 @@ struct Known {
     PageHasher *hasher; /* for fetching */
 
     /* set 0 */
+    gboolean peer_keeps;         /* source: what is added here is added there */
     guint32 n_session, peer_has; /* source: numbers below the second may be referred to */
     guint32 room;                /* of the arrays */
     guint8 *hashes;              /* source */
@@ -143,9 +144,11 @@ known_keep(Known *known, int index_fd, int pages_fd, guint64 max_bytes)
                                     .max_bytes = max_bytes,
                                     .readers = known->readers,
                                     .n_readers = known->n_older,
-                                    .patience_permille = WAIT_PERMILLE };
+                                    .patience_permille = 0 };
 
     g_assert(known->writer == NULL);
+    if (known->side == FLYWAY_DESTINATION) /* the source's loop has others to serve */
+        options.patience_permille = WAIT_PERMILLE;
     for (guint i = 0; i < known->n_older; i++)
         known->readers[i] = known->older[i].reader;
     memcpy(options.id, known->id, RECALL_ID_SIZE);
@@ -234,6 +237,7 @@ known_agree(Known *known, const FrameSets *answer)
     if (memcmp(answer->check, known->check, sizeof known->check) != 0)
         return 0;
     known->peer_has = answer->keeps ? SESSION_PAGES : 0;
+    known->peer_keeps = answer->keeps;
     for (guint i = 0; i < known->n_older; i++) {
         Older *older = &known->older[i];
 
@@ -354,6 +358,7 @@ void
 known_ended(Known *known, guint32 ordinal)
 {
     known->peer_has = MIN(known->peer_has, ordinal);
+    known->peer_keeps = FALSE;
 }
 
 /* ---- the destination's fetching -------------------------------------------------------------- */
@@ -458,7 +463,10 @@ map_place(Known *known, gint64 place)
 void
 known_took(Known *known, const PageBatch *batch, gboolean link)
 {
-    for (guint i = 0; i < batch->n_pages && known->writer != NULL; i++) {
+    gboolean keeps =
+        known->writer != NULL && (known->side == FLYWAY_DESTINATION || known->peer_keeps);
+
+    for (guint i = 0; i < batch->n_pages && keeps; i++) {
         const PageItem *item = &batch->pages[i];
 
         if (item->op == PAGE_OP_REF && item->reference.set != 0)
@@ -470,7 +478,7 @@ known_took(Known *known, const PageBatch *batch, gboolean link)
 
         if (item->op != PAGE_OP_NEW)
             continue;
-        if (known->writer != NULL)
+        if (keeps)
             place = recall_add(known->writer, item->hash, batch->raw + item->body, NULL);
         if (known->side == FLYWAY_DESTINATION) {
             map_place(known, place);

@@ -69,7 +69,7 @@ void known_hurry(Known *known);
 
 typedef struct {
     guint64 asked, found; /* source: pages looked for in older sets */
-    guint sets;           /* older ones agreed on */
+    guint sets;           /* source: older ones agreed on */
     guint32 pages;        /* of the session's own set; 0: none was made */
 } KnownCounts;
 

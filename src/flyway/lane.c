@@ -15,7 +15,7 @@
  *
  * A source's stream goes through a packer (packer.c), if the peer can unpack: bytes are read into
  * its batches, and its batches are what is sent. At the destination an unpacker (unpacker.c) brings
- * them to the ring.
+ * them to the ring; what waits in it counts as if it were there already.
  *
  * Each direction ends by itself (a half close becomes EOF, and there a half close again); when both
  * have ended, or the socket is closed altogether, the lane is closed with exactly one CLOSE of each

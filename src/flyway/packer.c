@@ -37,6 +37,8 @@
 #define EXTRA 2 /* one is filled, one waits to go */
 #define RECORD_BYTES (STREAM_PAGE_SIZE + 16)
 #define SPANS_MAX (PAGE_BATCH_RAW / 9 + 1)
+#define SPARE_MAX 32
+#define SENT_MAX 320 /* that are kept: a window full of whole batches, and some short ones */
 #define INTERVAL_US (100 * 1000)
 #define FIRST_INTERVAL_US (10 * 1000)
 
@@ -89,7 +91,8 @@ struct Packer {
     guint64 raw_bytes, sent_bytes;
 
     /* sent, not delivered */
-    GQueue sent; /* Sent */
+    GQueue sent;      /* Sent */
+    GPtrArray *spare; /* PageBatch: what was delivered */
     guint32 n_sent;
     guint64 sent_end, delivered;
     guint n_again;    /* of sent, to be sent again */
@@ -144,6 +147,7 @@ packer_new(Crew *crew, Known *known, PackerCounts *total)
     stream_init(&packer->parser);
     policy_init(&packer->policy, crew_threads(crew));
     packer->interval_length_us = FIRST_INTERVAL_US;
+    packer->spare = g_ptr_array_new_with_free_func((GDestroyNotify)page_batch_free);
     packer->said = POLICY_WAYS;
     packer->wait = PACKER_BY_NOTHING;
     return packer;
@@ -161,18 +165,15 @@ packer_free(Packer *packer)
 {
     if (packer == NULL)
         return;
-    while (packer->n_submitted > 0) { /* the crew has them: some hundred microseconds each */
-        if (crew_is_done(&packer->works[packer->first].job)) {
-            packer->first = (packer->first + 1) % packer->n_works;
-            packer->n_submitted--;
-        } else {
-            g_thread_yield();
-        }
+    for (; packer->n_submitted > 0; packer->n_submitted--) {
+        crew_wait(packer->crew, &packer->works[packer->first].job); /* some hundred microseconds */
+        packer->first = (packer->first + 1) % packer->n_works;
     }
     packer_add_counts(packer, packer->total);
     for (guint i = 0; i < packer->n_works; i++)
         page_batch_free(packer->works[i].batch);
     g_queue_clear_full(&packer->sent, (GDestroyNotify)sent_free);
+    g_ptr_array_unref(packer->spare);
     page_codec_free(packer->codec);
     g_free(packer->works);
     g_free(packer);
@@ -381,6 +382,8 @@ packer_ready(const Packer *packer)
 {
     const Work *work = &packer->works[packer->first];
 
+    if (packer->sent.length >= SENT_MAX)
+        return NULL;
     return packer->n_chosen > 0 && crew_is_done(&work->job) ? work->batch : NULL;
 }
 
@@ -420,7 +423,10 @@ keep(Packer *packer, Work *work)
 
     *sent = (Sent){ .batch = work->batch, .number = packer->n_sent, .end = packer->sent_end };
     g_queue_push_tail(&packer->sent, sent);
-    work->batch = page_batch_new();
+    if (packer->spare->len > 0)
+        work->batch = g_ptr_array_steal_index_fast(packer->spare, packer->spare->len - 1);
+    else
+        work->batch = page_batch_new();
 }
 
 void
@@ -456,6 +462,10 @@ packer_delivered(Packer *packer, guint64 bytes)
     packer->delivered += bytes;
     while ((sent = g_queue_peek_head(&packer->sent)) != NULL && sent->end <= packer->delivered) {
         packer->n_again -= sent->again ? 1 : 0;
+        if (packer->spare->len < SPARE_MAX) {
+            page_batch_clear(sent->batch);
+            g_ptr_array_add(packer->spare, g_steal_pointer(&sent->batch));
+        }
         sent_free(g_queue_pop_head(&packer->sent));
     }
 }

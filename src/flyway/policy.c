@@ -52,7 +52,7 @@
 #define SLACK 0.03
 #define THRIFT 0.5
 #define STARVED 0.2
-#define MANY 4 /* a link so many times as fast as QEMU has bytes to spare */
+#define MANY 8 /* a link so many times as fast as QEMU has bytes to spare */
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
 #define LINK_START_BPS 1e9

@@ -73,10 +73,11 @@
  *
  * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
  * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
- * (flyway/known.c), and, if the destination keeps the session's pages, to those. Batches of a lane
- * count from 0. The destination that can't fill one says so with MISSING, once for each; nothing
- * that came after it is delivered before AGAIN has brought it. The source can make it again until
- * it has CREDIT for its bytes. It may send AGAIN unasked for a batch sent before.
+ * (flyway/known.c), and, if the destination keeps the session's pages, to those; only on the first
+ * stream lane. Batches of a lane count from 0. The destination that can't fill one says so with
+ * MISSING, once for each; nothing that came after it is delivered before AGAIN has brought it. The
+ * source can make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch
+ * sent before.
  *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves

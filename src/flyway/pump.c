@@ -3,7 +3,10 @@
  * Theory of operation
  *
  * The worker's only loop: poll, then requests of the controller, then a round of the session, then
- * a report if anything changed. One thread, nothing blocks.
+ * a report if anything changed. It waits for nothing but poll, with three exceptions that are
+ * recall's: older sets are loaded before the session opens; at the source, adding pages to the
+ * session's own set may wait for a disk that can't follow, within its patience (known.c); and that
+ * set is completed when the session is over.
  *
  * The control socket was made by godwitd and is inherited listening, so a restarted godwitd finds
  * its worker by connecting again. One controller at a time: the newest wins, since an older one can

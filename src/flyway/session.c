@@ -10,7 +10,11 @@
  * fails, at both ends at about the same time: nothing heard for the time to resume, or the protocol
  * broken. Then all lanes close at once, and the fault stays to be asked for.
  *
- * Everything runs in rounds of one thread: session_poll says what to wait for, session_wake_us
+ * A crew packs at the source; at the destination one of a single thread unpacks. Older sets and the
+ * session's own (known.c) come before the first connection, and are agreed on right after it; the
+ * own one is completed when the session is over (session_seal).
+ *
+ * All else runs in rounds of one thread: session_poll says what to wait for, session_wake_us
  * until when, session_run does what can be done without waiting: hellos, frames in, bytes to local
  * sockets, bytes of local sockets out. `changed` tells the caller that godwitd should hear.
  *
@@ -21,8 +25,8 @@
  * for one whose Finish reply is watched when the session fails: that outcome must not be lost.
  *
  * Memory: 465 KiB for each link (at most 16), for each lane a ring of its window (lane.c) and what
- * packs or unpacks (packer.c), and the line (line.c); of rings and line a session that keeps up
- * touches little. Summed up in docs/flyway-protocol.md.
+ * packs or unpacks (packer.c, unpacker.c), the line (line.c), and what recall holds (known.c); of
+ * rings and line a session that keeps up touches little. Summed up in docs/flyway-protocol.md.
  */
 #include "flyway/session.h"
 

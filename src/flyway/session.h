@@ -63,13 +63,13 @@ typedef struct {
     int listeners[2];  /* source: rpc, stream; -1 otherwise */
     gint64 resume_us;  /* so long may nothing be heard */
     guint connections; /* source: how many there shall be */
-    guint threads;     /* source: of the crew */
+    guint threads;     /* source: of the crew; the destination's has one */
 
     Strand strands[FLYWAY_LINKS]; /* with links in OPEN and LEAVING */
     guint n_links;                /* of them that live */
     Line *line;                   /* OPEN on */
     guint64 abilities;            /* of both sides, since OPEN */
-    Crew *crew;                   /* from the first stream lane on, which is packed */
+    Crew *crew;                   /* from the first stream lane on that may be packed */
     Known *known;                 /* NULL: without recall */
     gboolean known_used;          /* by a stream lane: it is for one only */
     FrameSets sets;               /* to be sent: offer, or answer to it */

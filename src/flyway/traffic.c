@@ -6,8 +6,9 @@
  * in `due` of a connection, the session or a lane, and becomes a frame when the tx of a connection
  * is empty. So a peer that asks faster than it reads costs nothing. In a round, tx is filled in the
  * order: that connection's ACK, pong and ping; what has to be sent again; and only where nothing
- * has, new numbered frames: proof, lanes' small frames, rpc data, a frame of the stream whose turn
- * it is, and again the small frames that reading has made. The bulk ahead of an rpc message is thus
+ * has, new numbered frames: sets, proof, lanes' small frames, rpc data, a frame of the stream whose
+ * turn it is (first a batch that the peer couldn't fill), and again the small frames that reading
+ * has made. The bulk ahead of an rpc message is thus
  * at most one filled tx of each connection and what the kernel holds.
  *
  * New frames are encoded into the line's ring (line.c), which keeps them, and copied to the tx.

@@ -21,6 +21,8 @@
 #include <string.h>
 
 #define AHEAD 4u
+#define ENTRIES_MAX                                                                                \
+    8192 /* of any honest source's: each takes a few hundred bytes more than it has */
 
 typedef struct {
     PageCodec *codec;
@@ -110,8 +112,8 @@ unpacker_free(Unpacker *unpacker)
     for (GList *link = unpacker->entries.head; link != NULL; link = link->next) {
         Entry *entry = link->data;
 
-        while (entry->batch != NULL && !crew_is_done(&entry->job))
-            g_thread_yield(); /* some hundred microseconds; a disk's read at worst */
+        if (entry->batch != NULL)
+            crew_wait(unpacker->crew, &entry->job); /* a disk's read at worst */
     }
     g_queue_clear_full(&unpacker->entries, (GDestroyNotify)entry_free);
     g_ptr_array_unref(unpacker->batches);
@@ -120,13 +122,14 @@ unpacker_free(Unpacker *unpacker)
 
 /* ---- in the crew's thread -------------------------------------------------------------------- */
 
+/* What comes again must have the same length: the window has counted it. */
 static int
 unpack(Entry *entry, Tools *tools, const guint8 *bytes, gsize length)
 {
     int result = page_unpack(entry->batch, tools->codec, bytes, length, &entry->why);
 
     if (result == 0 && entry->batch->raw_length != entry->raw) {
-        entry->why = "it isn't as long as its header said";
+        entry->why = "it came again with another length";
         return -EPROTO;
     }
     return result;
@@ -162,8 +165,11 @@ take_again(Entry *entry, Tools *tools)
     if (result < 0)
         return result;
     prepare(entry, tools);
-    result = page_fill(entry->batch, &known_destination, unpacker->known);
-    for (guint i = 0; result == 0 && i < n_first; i++) {
+    if (page_fill(entry->batch, &known_destination, unpacker->known) < 0) {
+        entry->why = "it came again with references";
+        return -EPROTO;
+    }
+    for (guint i = 0; i < n_first; i++) {
         PageItem *item = &entry->batch->pages[i];
 
         if (i >= entry->batch->n_pages || item->body != first[i].body) {
@@ -175,9 +181,8 @@ take_again(Entry *entry, Tools *tools)
             item->reference = first[i].reference;
         }
     }
-    if (result == 0)
-        known_took(unpacker->known, entry->batch, FALSE);
-    return result;
+    known_took(unpacker->known, entry->batch, FALSE);
+    return 0;
 }
 
 static int
@@ -266,10 +271,14 @@ unpacker_batch(Unpacker *unpacker, const guint8 *payload, gsize length, gsize ro
 {
     guint32 raw = page_payload_raw(payload, length);
 
-    if (raw == 0 || raw > room) {
+    if (raw == 0 || length > raw + PAGE_PAYLOAD_MAX - PAGE_BATCH_RAW) {
         fault_set(fault, GODWIT_ERROR_PROTOCOL,
-                  raw == 0 ? "The other worker sent a batch that can't be: its size is impossible"
-                           : "The other worker sent more than the lane's window");
+                  "The other worker sent a batch that can't be: its size is impossible");
+        return FALSE;
+    }
+    if (raw > room || unpacker->entries.length >= ENTRIES_MAX) {
+        fault_set(fault, GODWIT_ERROR_PROTOCOL,
+                  "The other worker sent more than the lane's window");
         return FALSE;
     }
     push(unpacker, payload, length, raw)->number = unpacker->n_came++;
@@ -280,7 +289,17 @@ unpacker_batch(Unpacker *unpacker, const guint8 *payload, gsize length, gsize ro
 void
 unpacker_direct(Unpacker *unpacker, const guint8 *bytes, gsize length)
 {
-    push(unpacker, bytes, length, (guint32)length)->is_direct = TRUE;
+    Entry *last = g_queue_peek_tail(&unpacker->entries);
+
+    if (last == NULL || !last->is_direct) {
+        push(unpacker, bytes, length, (guint32)length)->is_direct = TRUE;
+        return;
+    }
+    last->bytes = g_realloc(last->bytes, last->length + length);
+    memcpy(last->bytes + last->length, bytes, length);
+    last->length += length;
+    last->raw += (guint32)length;
+    unpacker->bytes += length;
 }
 
 /* All that were submitted are the thread's no more, and are to be done again. */

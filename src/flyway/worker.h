@@ -41,7 +41,7 @@ typedef struct {
         gint64 zero, same, recalled, delta, compressed, raw;
     } pages;                     /* source: page records of the stream, each in one of these; raw: also those that passed unpacked */
     struct {
-        int sets;                /* older ones that both hosts have */
+        int sets;                /* source: older ones agreed on */
         gint64 asked, found;     /* source: pages looked for in them */
         gint64 sealed;           /* pages of this session's own set, when it is complete: just before the end; 0: there is none */
     } recall;
@@ -103,7 +103,7 @@ void worker_give_lane(Worker *worker, WorkerEvent which, int fd); /* takes fd */
 void worker_refuse_lane(Worker *worker, WorkerEvent which, const char *why);
 /** Orderly end: lanes are flushed as far as they go, the process ends. Idempotent. */
 void worker_end(Worker *worker);
-/** The VM is about to stop: recall doesn't wait for the disk from now on. */
+/** The VM is stopped: recall doesn't wait for the disk from now on. */
 void worker_hurry(Worker *worker);
 /** Ends it now (SIGKILL by pidfd). */
 void worker_kill(Worker *worker);

@@ -243,6 +243,7 @@ source_seal(Source *source)
 
     if (!status)
         return;
+    source->runner.deadline_us = 0;
     if (!g_atomic_int_get(&source->moved) ||
         !runner_wait(&source->runner, worker_is_gone, RECOLLECT_SEAL_MS, "the set of its pages",
                      NULL))
@@ -320,13 +321,18 @@ count_pages(Source *source, const WorkerStatus *status)
     pages->raw = status->pages.raw + MAX(source->job_pages - known, 0);
 }
 
-/* What the worker counts only grows; of the connections the most at once are told. */
+/* What the worker counts only grows; of the connections the most at once are told. A report that
+ * has ended stays as it is. */
 static void
 count(Source *source, const WorkerStatus *status)
 {
     Migration *report = source->report;
 
     g_mutex_lock(&source->lock);
+    if (report->ended_ms > 0) {
+        g_mutex_unlock(&source->lock);
+        return;
+    }
     report->wire_bytes = MAX(report->wire_bytes, status->wire_bytes);
     report->resent_bytes = MAX(report->resent_bytes, status->resent_bytes);
     report->resumes = MAX(report->resumes, status->resumes);

@@ -8,7 +8,7 @@ import threading
 
 from labkit import wait_until
 
-FAST, SLOW = "none", "40mbit"
+FAST, SLOW, CRAWL = "none", "40mbit", "15mbit"
 STAGES = ["admit", "reserve", "open", "copy", "switch", "announce", "verify", "retire"]
 ENDED = ["succeeded", "failed", "cancelled", "unsettled"]
 HOSTS = ["h1", "h2"]
@@ -51,6 +51,18 @@ def assert_nothing_left(lab, timeout=40):
 def definitions(lab, host):
     """Names of all domains that libvirt has on a host, running or not."""
     return lab.virsh(host, "list", "--all", "--name").split()
+
+
+def forget(lab):
+    """Nothing is left to be recalled: the next moves carry all pages."""
+    lab.godwit("recall", "clear")
+
+
+def crawl(lab):
+    """Links so slow that a copy lasts until a test calls what this gives."""
+    forget(lab)
+    lab.shape(CRAWL)
+    return lambda: lab.shape(FAST)
 
 
 def put_right(lab):

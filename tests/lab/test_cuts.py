@@ -4,8 +4,8 @@ the copy at most, and the move goes on where it was. It isn't started anew."""
 import pytest
 
 from labkit import wait_until
-from movekit import (FAST, SLOW, STAGES, Follower, configured, connections, reset, task,
-                     wait_connected, wait_task)
+from movekit import (STAGES, Follower, configured, connections, crawl, reset, task, wait_connected,
+                     wait_task)
 
 CUT_S = 5               # a connection is given up after 3 s without a word
 WINDOW = 6 << 20        # at most so much is on its way without an acknowledgement
@@ -14,8 +14,7 @@ WINDOW = 6 << 20        # at most so much is on its way without an acknowledgeme
 @pytest.fixture
 def slow(lab):
     """Links so slow that the copy lasts until a test lets it go on."""
-    lab.shape(SLOW)
-    return lambda: lab.shape(FAST)
+    return crawl(lab)
 
 
 def wait_resumed(lab, task_id, times):

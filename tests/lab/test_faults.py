@@ -6,14 +6,13 @@ import json
 import pytest
 
 from labkit import wait_until
-from movekit import FAST, SLOW, Follower, domains, put_right, task, wait_connected, wait_task
+from movekit import Follower, crawl, domains, put_right, task, wait_connected, wait_task
 
 
 @pytest.fixture
 def slow(lab):
     """Links so slow that the copy lasts until a test lets it go on."""
-    lab.shape(SLOW)
-    return lambda: lab.shape(FAST)
+    return crawl(lab)
 
 
 def worker(lab, host):

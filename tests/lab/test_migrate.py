@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from movekit import SLOW, STAGES, Guest, definitions
+from movekit import SLOW, STAGES, Guest, definitions, forget
 
 KINDS = {"zero", "same", "recalled", "delta", "compressed", "raw"}
 
@@ -52,6 +52,7 @@ def test_there_and_back_with_reports(lab, guest):
 
 
 def test_people_get_a_sentence_lines_of_progress_and_what_was_saved(lab, guest):
+    forget(lab)
     lab.shape(SLOW)  # at full speed a pass may begin and end between two events
     done = guest.migrate()
     assert f"{guest.name} moved from {guest.here} to {guest.there} in " in done.stdout

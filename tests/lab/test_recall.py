@@ -103,6 +103,23 @@ def test_a_second_vm_of_the_group_recalls_on_its_first_move(bird):
         bird.lab.destroy("swift")
 
 
+@pytest.mark.parametrize("wrong", [{"memory_wrong": 1, "ok": False}, {"memory_sum": "other"}, {"boots": 2}, {"memory_pages": 0}])
+def test_wrong_memory_is_found_out(wrong):
+    good = {"ok": True, "boots": 1, "memory_pages": 9, "memory_wrong": 0, "memory_sum": "sum"}
+
+    class Fake:
+        rounds = 0
+
+        def witness(self, _name, **_options):
+            self.rounds += 1
+            return {**good, **wrong, "memory_rounds": self.rounds}
+
+    with pytest.raises(AssertionError):
+        memory_right(Fake(), "any", "sum")
+    wrong.clear()
+    assert memory_right(Fake(), "any", "sum")["memory_rounds"] >= 3
+
+
 @pytest.mark.parametrize("how", recallkit.OF_FILES, ids=lambda how: how.__name__)
 def test_each_kind_of_damage_is_done(how, tmp_path):
     def content():

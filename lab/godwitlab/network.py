@@ -14,6 +14,10 @@ all addresses.
 Shaping is a token bucket on both ends of the migration cable, so both ways, each with a queue of
 5 ms at most: a longer one would measure itself. A cut takes down the switch's end; the server's
 timer, not the caller, ends it. Cuts of one port add up to the latest end.
+
+With a delay the migration ports are taken off the bridge, and delay.py carries frames between them
+and taps that stand in their place, each a quarter of the round trip later: from host to host and
+back a frame passes four times. So what is between a host and the manager takes half of it.
 """
 import ipaddress
 import re
@@ -140,6 +144,27 @@ class Network:
         limit = burst + rate // 8 * QUEUE_MS // 1000
         run([*prefix, "tc", "qdisc", "replace", "dev", device, "root", "tbf", "rate", f"{rate}bit",
              "burst", str(burst), "limit", str(max(limit, burst + 8 * 1024))])
+
+    def cables(self):
+        """What delay.py is to carry: each host's migration port, and the tap in its place."""
+        return [(ports["mig"], f"d-{ports['mig']}") for ports in self.ports.values()]
+
+    def part(self):
+        """The taps of delay.py, which are there, take the ports' places on the bridge."""
+        with self._lock:
+            for port, tap in self.cables():
+                ip("link", "set", port, "nomaster", "arp", "off", "addrgenmode", "none")
+                ip("link", "set", tap, "txqueuelen", "10000", "master", self._bridge, "up")
+
+    def join(self):
+        """The ports are on the bridge again; the taps went with delay.py."""
+        with self._lock:
+            for port, _tap in self.cables():
+                ip("link", "set", port, "master", self._bridge, "arp", "on")
+
+    @property
+    def _bridge(self):
+        return "vm" if self.one_link else "mig"
 
     def cut(self, host, seconds, everything):
         """Takes the cables of a host down, and up again after so many seconds."""

@@ -254,6 +254,24 @@ def test_shape_holds_and_reaches_its_rate(bare_lab, source, target):
     assert 85e6 < rate < 105e6
 
 
+def test_a_delay_is_added_to_the_round_trip_and_taken_away(bare_lab):
+    def trips_ms():
+        told = bare_lab.on("h1", "ping", "-q", "-c", "5", "-i", "0.2", "10.77.0.12")
+        least, _mean, most, _spread = told.split(" = ")[1].split()[0].split("/")
+        return float(least), float(most)
+
+    assert bare_lab.shape("none", 60) == {"link": "none", "delay_ms": 60}
+    trips_ms()      # addresses are asked for before the first answer
+    least, most = trips_ms()
+    assert 60 <= least <= most < 100
+    assert bare_lab.status()["delay_ms"] == 60
+    bare_lab.run("cut", "h2", "--seconds", "0.5")
+    wait_until(lambda: bare_lab.on("h1", "ping", "-c", "1", "-W", "1", "10.77.0.12",
+                                   check=False).returncode == 0, "it is back after a cut", 10)
+    bare_lab.shape("none")
+    assert trips_ms()[0] < 10
+
+
 def test_a_guest_rolled_back_is_found_out(bare_lab):
     bare_lab.vm("twice", memory=192)
     bare_lab.virsh("h1", "save", "twice", "/srv/godwit/shared/twice.save")

@@ -142,7 +142,7 @@ class Server:
     def do_shape(self, request, _say):
         """lab shape"""
         with self._lock:
-            self.network.shape(parse_rate(request["rate"]))
+            self.network.shape(parse_rate(request["rate"]), request["delay"] > 0)
             self._hold_up(request["delay"])
         return {"link": request["rate"], "delay_ms": self.delay_ms}
 

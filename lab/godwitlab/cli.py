@@ -120,7 +120,7 @@ def do_witness(lab, args):
 
 def do_shape(lab, args):
     """lab shape"""
-    show(client.ask(lab, "shape", rate=args.rate))
+    show(client.ask(lab, "shape", rate=args.rate, delay=args.delay))
     return 0
 
 
@@ -246,7 +246,9 @@ VERBS = {
              help="also look on the disk for what the guest had synced"),
     ]),
     "shape": (do_shape, "limit the migration uplinks from now on", [
-        _arg("rate", type=_rate, metavar="RATE", help="such as 1gbit, or none")]),
+        _arg("rate", type=_rate, metavar="RATE", help="such as 1gbit, or none"),
+        _arg("--delay", type=_between(0.4, 2000, float), default=0, metavar="MS",
+             help="add this to the round trip between hosts (0)")]),
     "cut": (do_cut, "take a host's migration uplink down for a while", [
         _arg("host", metavar="HOST"),
         _arg("--seconds", type=_between(0.05, 86400, float), required=True, metavar="N",

@@ -14,6 +14,11 @@ all addresses.
 Shaping is a token bucket on both ends of the migration cable, so both ways, each with a queue of
 5 ms at most: a longer one would measure itself. A cut takes down the switch's end; the server's
 timer, not the caller, ends it. Cuts of one port add up to the latest end.
+
+With a delay the migration ports are taken off the bridge, and delay.py carries frames between them
+and taps that stand in their place, each a quarter of the round trip later: from host to host and
+back a frame passes four times. So what is between a host and the manager takes half of it. That
+program gives frames in gusts, which the queue of 5 ms would drop in part: with a delay it is 50 ms.
 """
 import ipaddress
 import re
@@ -27,7 +32,7 @@ OBSERVER_ADDRESS = f"{VM}.1"
 OBSERVER_MAC = "02:47:57:00:00:01"
 MANAGER_ADDRESS = f"{MIG}.2"
 SAN_ADDRESS = f"{SAN}.3"
-QUEUE_MS = 5
+QUEUE_MS, QUEUE_WITH_DELAY_MS = 5, 50
 HOSTS_MAX = 40
 
 _UNITS = {"kbit": 1e3, "mbit": 1e6, "gbit": 1e9}
@@ -121,25 +126,47 @@ class Network:
         ip("link", "set", "eth0", "up", pid=pid)
         ip("address", "add", f"{ipaddress.ip_address(address)}/24", "dev", "eth0", pid=pid)
 
-    def shape(self, rate):
+    def shape(self, rate, delayed=False):
         """Limits each host's migration cable both ways; None takes the limit away."""
+        queue_ms = QUEUE_WITH_DELAY_MS if delayed else QUEUE_MS
         with self._lock:
             for host, ports in self.ports.items():
                 device = "uplink" if self.one_link else "mig0"
-                self._shape_end(rate, ports["mig"], None)
-                self._shape_end(rate, device, self.pids[host])
+                self._shape_end(rate, queue_ms, ports["mig"], None)
+                self._shape_end(rate, queue_ms, device, self.pids[host])
             self.rate = rate
 
     @staticmethod
-    def _shape_end(rate, device, pid):
+    def _shape_end(rate, queue_ms, device, pid):
         prefix = ["nsenter", "-t", str(pid), "-n", "--"] if pid else []
         if rate is None:
             run([*prefix, "tc", "qdisc", "del", "dev", device, "root"], check=False)
             return
         burst = max(16 * 1024, rate // 8 // 1000)           # a millisecond's worth
-        limit = burst + rate // 8 * QUEUE_MS // 1000
+        limit = burst + rate // 8 * queue_ms // 1000
         run([*prefix, "tc", "qdisc", "replace", "dev", device, "root", "tbf", "rate", f"{rate}bit",
              "burst", str(burst), "limit", str(max(limit, burst + 8 * 1024))])
+
+    def cables(self):
+        """What delay.py is to carry: each host's migration port, and the tap in its place."""
+        return [(ports["mig"], f"d-{ports['mig']}") for ports in self.ports.values()]
+
+    def part(self):
+        """The taps of delay.py, which are there, take the ports' places on the bridge."""
+        with self._lock:
+            for port, tap in self.cables():
+                ip("link", "set", port, "nomaster", "arp", "off", "addrgenmode", "none")
+                ip("link", "set", tap, "txqueuelen", "10000", "master", self._bridge, "up")
+
+    def join(self):
+        """The ports are on the bridge again; the taps went with delay.py."""
+        with self._lock:
+            for port, _tap in self.cables():
+                ip("link", "set", port, "master", self._bridge, "arp", "on")
+
+    @property
+    def _bridge(self):
+        return "vm" if self.one_link else "mig"
 
     def cut(self, host, seconds, everything):
         """Takes the cables of a host down, and up again after so many seconds."""

@@ -23,6 +23,7 @@ from .san import San
 from .vms import Vms
 
 SIGNALS = {"stop": signal.SIGTERM, "kill": signal.SIGKILL}
+DELAY = os.path.join(LAB_DIR, "godwitlab", "delay.py")
 RELAY = os.path.join(LAB_DIR, "godwitlab", "relay.py")
 
 
@@ -40,6 +41,7 @@ class Server:
         self.vms = Vms(self)
         self._lock = threading.Lock()       # daemons are started and stopped one at a time
         self._relays = []
+        self._delay, self.delay_ms = None, 0
 
     # Building
 
@@ -139,8 +141,31 @@ class Server:
 
     def do_shape(self, request, _say):
         """lab shape"""
-        self.network.shape(parse_rate(request["rate"]))
-        return {"link": request["rate"]}
+        with self._lock:
+            self.network.shape(parse_rate(request["rate"]), request["delay"] > 0)
+            self._hold_up(request["delay"])
+        return {"link": request["rate"], "delay_ms": self.delay_ms}
+
+    def _hold_up(self, delay_ms):
+        """Round trip between hosts; 0: none is added."""
+        if self._delay:
+            if self._delay.running():
+                self._delay.stop()
+            self.network.join()
+            self._delay, self.delay_ms = None, 0
+        if not delay_ms:
+            return
+        log = self.lab.log("delay.log")
+        cables = self.network.cables()
+        with open(log, "wb"):
+            pass
+        self._delay = Daemon(self.switch, "delay", [
+            sys.executable, "-B", DELAY, str(round(delay_ms * 1000 / 4)),
+            *(f"{port}:{tap}" for port, tap in cables)], log)
+        self._delay.start()
+        self._delay.wait(lambda: "ready" in self._delay.tail(), "carrying frames")
+        self.network.part()
+        self.delay_ms = delay_ms
 
     def do_cut(self, request, _say):
         """lab cut"""
@@ -201,6 +226,7 @@ class Server:
             "lab": self.lab.name, "folder": self.lab.dir, "bare": self.options["bare"],
             "confined": self.options["confined"], "one_link": self.options["one_link"],
             "storage": self.options["storage"], "kvm": self.kvm, "link_bps": self.network.rate,
+            "delay_ms": self.delay_ms,
             "cuts": self.network.cuts(), "port": self.options["port"], "hosts": hosts,
             "manager": {"address": MANAGER_ADDRESS, **self.manager.describe()},
             "san": {"address": SAN_ADDRESS, **self.san.describe()} if self.san else None,

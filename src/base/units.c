@@ -150,3 +150,57 @@ units_parse_seconds(const char *text, gint64 *seconds, GError **error)
                 "\"%s\" is not a duration; write it as 90s, 15m, 2h or 1d", text);
     return FALSE;
 }
+
+/* What one of the unit is in bytes per second; 0: no such unit. b is never read as byte or bit:
+ * people mean either by it. */
+static double
+rate_unit(const char *unit)
+{
+    static const struct {
+        const char *name;
+        double bytes;
+        gboolean any_case;
+    } units[] = {
+        { "kbit", 1e3 / 8, TRUE },     { "mbit", 1e6 / 8, TRUE },
+        { "gbit", 1e9 / 8, TRUE },     { "kB", 1e3, FALSE },
+        { "KB", 1e3, FALSE },          { "MB", 1e6, FALSE },
+        { "GB", 1e9, FALSE },          { "KiB", 1024, FALSE },
+        { "MiB", 1024 * 1024, FALSE }, { "GiB", 1024.0 * 1024 * 1024, FALSE },
+    };
+    g_autofree char *name = g_strdup(unit);
+
+    if (g_str_has_suffix(name, "/s"))
+        name[strlen(name) - 2] = '\0';
+    for (gsize i = 0; i < G_N_ELEMENTS(units); i++) {
+        if (strcmp(name, units[i].name) == 0 ||
+            (units[i].any_case && g_ascii_strcasecmp(name, units[i].name) == 0))
+            return units[i].bytes;
+    }
+    return 0;
+}
+
+gboolean
+units_parse_rate(const char *text, gint64 *bytes_per_second, GError **error)
+{
+    g_autofree char *trimmed = g_strstrip(g_strdup(text));
+    gsize digits = strspn(trimmed, "0123456789.");
+    g_autofree char *number = g_strndup(trimmed, digits);
+    const char *unit = trimmed + digits + strspn(trimmed + digits, " ");
+    char *end = number;
+    double value = digits > 0 && digits < 32 ? g_ascii_strtod(number, &end) : 0;
+    double rate = value * rate_unit(unit);
+
+    if (end == number || *end != '\0' || rate_unit(unit) <= 0) {
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                    "\"%.40s\" is no rate; write it with its unit, as 500mbit, 1gbit or 60MB/s",
+                    text);
+        return FALSE;
+    }
+    if (rate < (double)UNITS_RATE_LEAST || rate > (double)UNITS_RATE_MOST) {
+        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                    "the rate \"%.40s\" can't be had; it may be 1mbit (125kB/s) to 1000gbit", text);
+        return FALSE;
+    }
+    *bytes_per_second = (gint64)rate;
+    return TRUE;
+}

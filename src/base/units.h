@@ -13,3 +13,10 @@ char *units_duration(gint64 microseconds);
 gboolean units_parse_bytes(const char *text, guint64 *bytes, GError **error);
 /** Parses "90", "90s", "15m", "2h", "7d" to seconds, at least 1. GODWIT_ERROR_INVALID. */
 gboolean units_parse_seconds(const char *text, gint64 *seconds, GError **error);
+
+/** The rates that can be asked for, in bytes per second: 1 Mbit/s to 1 Tbit/s. */
+#define UNITS_RATE_LEAST G_GINT64_CONSTANT(125000)
+#define UNITS_RATE_MOST G_GINT64_CONSTANT(125000000000)
+/** Parses "500mbit", "2.5gbit" or "60MB/s" (decimal, as links are), "60MiB/s" to bytes per second.
+ * A unit is demanded, since programs differ in what they take for granted. GODWIT_ERROR_INVALID. */
+gboolean units_parse_rate(const char *text, gint64 *bytes_per_second, GError **error);

@@ -153,6 +153,11 @@ append_header(Page *page, const Task *task, gint64 now_ms)
         page_linef(page, "Hosts", "from %s to %s", m->from, m->to);
     if (m && m->policy)
         page_linef(page, "Policy", "%s", m->policy);
+    if (m && m->max_bps > 0) {
+        g_autofree char *cap = units_rate((double)m->max_bps);
+
+        page_linef(page, "Bandwidth", "at most %s", cap);
+    }
     append_times(page, task, now_ms);
     if (m && migration_is_ended(m) && m->result == MIGRATION_COMPLETED) {
         g_autofree char *pause = ms_text(m->pause_ms), *blackout = ms_text(m->blackout_ms);

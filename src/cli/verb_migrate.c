@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "cli/follow.h"
 #include "cli/report.h"
 #include "cli/session.h"
@@ -63,16 +64,32 @@ check_names(Cli *cli, GError **error)
     return TRUE;
 }
 
+/* 0: none was given. */
+static gboolean
+read_bandwidth(Cli *cli, gint64 *max_bps, GError **error)
+{
+    const char *rate = cli_option(cli, "bandwidth");
+
+    *max_bps = 0;
+    if (rate == NULL || units_parse_rate(rate, max_bps, error))
+        return TRUE;
+    g_prefix_error(error, "--bandwidth: ");
+    return FALSE;
+}
+
 static JsonNode *
 order_json(Cli *cli, const char *vm)
 {
     JsonNode *node = json_node_new(JSON_NODE_OBJECT);
     JsonObject *object = json_object_new();
+    gint64 max_bps;
 
     json_object_set_string_member(object, "vm", vm);
     json_object_set_string_member(object, "to", cli_option(cli, "to"));
     if (cli_option(cli, "policy"))
         json_object_set_string_member(object, "policy", cli_option(cli, "policy"));
+    if (read_bandwidth(cli, &max_bps, NULL) && max_bps > 0)
+        json_object_set_int_member(object, "max_bps", max_bps);
     json_node_take_object(node, object);
     return node;
 }
@@ -268,6 +285,7 @@ run_migrate(Cli *cli, GError **error)
 {
     g_autoptr(GPtrArray) followed = g_ptr_array_new_with_free_func((GDestroyNotify)followed_free);
     g_autoptr(GArray) moves = g_array_new(FALSE, TRUE, sizeof(Move));
+    gint64 max_bps;
 
     g_array_set_clear_func(moves, move_clear);
     if (cli_flag(cli, "wait") && cli_flag(cli, "detach")) {
@@ -275,6 +293,8 @@ run_migrate(Cli *cli, GError **error)
                     "--wait and --detach exclude each other");
         return FALSE;
     }
+    if (!read_bandwidth(cli, &max_bps, error))
+        return FALSE;
     for (guint i = 0; i < cli->args->len; i++) {
         Move move = { cli_arg(cli, i), NULL, NULL };
 

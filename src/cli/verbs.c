@@ -75,6 +75,9 @@ static const CliOption migrate_options[] = {
     { "policy", 0, ARG_CHOICE, "gentle|standard|urgent",
       "how hard to try: never slow the guest; slow it when it must be (standard, the default); be "
       "done" },
+    { "bandwidth", 0, ARG_TEXT, "RATE",
+      "what the memory of each VM may take of the network, as 500mbit, 1gbit or 60MB/s; the source "
+      "host may have a limit of its own, and the lower one holds" },
     { "wait", 'w', ARG_NONE, NULL, "follow until the end and report; this is what happens anyway" },
     { "detach", 'd', ARG_NONE, NULL, "return as soon as the source host has accepted" },
     { NULL },

@@ -26,6 +26,7 @@ static const RecordField request_fields[] = {
     RECORD_FIELD(ControlRequest, resume_s, INT),
     RECORD_FIELD(ControlRequest, connections, INT),
     RECORD_FIELD(ControlRequest, threads, INT),
+    RECORD_FIELD(ControlRequest, max_bps, INT),
     RECORD_FIELD(ControlRequest, key, STRING),
     RECORD_FIELD(ControlRequest, segments, INT),
     RECORD_FIELD(ControlRequest, max_bytes, INT),

@@ -11,7 +11,7 @@
  * Requests, godwitd to worker (member "action"):
  *
  *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections,
- *                  threads
+ *                  threads, max_bps (what the streams may send, bytes per second; 0: no cap)
  *                  descriptors: identity (control_identity_*), and at the source the listeners for
  *                  rpc and stream. Once; anything else first is ignored
  *     recall       key: of the VM's group, 64 hex digits. Starts recall; before the connection, as
@@ -20,7 +20,8 @@
  *                  descriptors: index, and those segments: of an older set
  *     recall-keep  max_bytes   descriptors: index and pages of the session's own set; after all
  *                  others
- *     hurry                                   the VM is stopped: the disk isn't waited for
+ *     hurry                                   the VM has stopped: neither the disk nor the cap
+ *                                             holds anything up
  *     connection   want (source; else 0)      descriptor: TCP, preamble done
  *     no-connection want                      it can't be had now; the question comes again
  *     lane         want                       descriptor: connected socket for the lane asked for
@@ -57,7 +58,7 @@ typedef struct {
     int side;   /* FlywaySide */
     char *id, *vm, *self, *peer, *ticket;
     gint64 ticket_expires_s;
-    gint64 resume_s, connections, threads;
+    gint64 resume_s, connections, threads, max_bps;
     char *key; /* a secret */
     gint64 segments, max_bytes;
     gint64 want;

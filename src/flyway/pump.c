@@ -241,6 +241,7 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     config.resume_us = CLAMP(request->resume_s, 1, 3600) * G_USEC_PER_SEC;
     config.connections = (guint)CLAMP(request->connections, 1, FLYWAY_LINKS);
     config.threads = (guint)CLAMP(request->threads, 1, FLYWAY_THREADS);
+    config.max_bps = request->max_bps;
     if (expected == 3) {
         config.rpc_listener = fd_steal(&fds[1]);
         config.stream_listener = fd_steal(&fds[2]);
@@ -321,7 +322,7 @@ act(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
         keep_recall(pump, request, fds, n_fds);
         break;
     case CONTROL_HURRY:
-        known_hurry(session->known);
+        session_hurry(session);
         break;
     case CONTROL_CONNECTION:
         if (n_fds == 1)

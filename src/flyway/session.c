@@ -84,6 +84,7 @@ session_start(Session *session, const SessionConfig *config)
     session->resume_us = config->resume_us;
     session->connections = CLAMP(config->connections, 1, FLYWAY_LINKS);
     session->threads = MAX(config->threads, 1);
+    bucket_init(&session->bucket, config->max_bps, FRAME_SIZE_MAX, clock_monotonic_us());
     session->keys = link_keys_new(config->identity, &fault);
     if (session->keys == NULL) {
         session_fail(session, &fault);
@@ -150,6 +151,13 @@ session_set_known(Session *session, Known *known)
 {
     known_free(session->known);
     session->known = known;
+}
+
+void
+session_hurry(Session *session)
+{
+    known_hurry(session->known);
+    bucket_lift(&session->bucket);
 }
 
 int
@@ -421,8 +429,10 @@ session_poll(Session *session, struct pollfd *entries, gsize room)
         Lane *lane = &session->lanes[i];
         struct pollfd entry;
 
+        gboolean waits = session->capped && lane->kind != LANE_RPC;
+
         lane->poll_index = -1;
-        if (lane_poll(lane, &session->finish, may_read, &entry))
+        if (lane_poll(lane, &session->finish, may_read && !waits, &entry))
             lane->poll_index = add(entries, &n, entry);
     }
     return n;
@@ -436,6 +446,8 @@ session_wake_us(const Session *session, gint64 now_us)
     if (session->state == SESSION_READY && session->terms.side == FLYWAY_DESTINATION)
         wake_us = session->terms.expires_us + 1;
     wake_us = MIN(wake_us, strands_wake_us(session));
+    if (session->capped)
+        wake_us = MIN(wake_us, bucket_wake_us(&session->bucket));
     if (session->state == SESSION_LEAVING)
         wake_us = MIN(wake_us, session->leave_by_us);
     if (finish_waits(&session->finish, session->finish.lane))
@@ -545,7 +557,8 @@ wait_of(const Session *session, const Lane *lane)
     if (session->n_links == 0)
         return PACKER_BY_CUT;
     if (lane_is_held(lane))
-        return strands_are_busy(session) ? PACKER_BY_LINK : PACKER_BY_DESTINATION;
+        return session->capped || strands_are_busy(session) ? PACKER_BY_LINK
+                                                            : PACKER_BY_DESTINATION;
     return lane->readable ? PACKER_BY_NOTHING : PACKER_BY_SOURCE;
 }
 
@@ -699,6 +712,7 @@ run_links(Session *session, const struct pollfd *entries, gint64 now_us)
     Fault fault = { 0 };
     gboolean good = receive_all(session, entries, now_us, &fault);
 
+    session->capped = FALSE;
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         good = good && lane_unpack(&session->lanes[i], &fault);
         lane_deliver(&session->lanes[i], &session->finish, now_us);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "flyway/bucket.h"
 #include "flyway/hello.h"
 #include "flyway/lane.h"
 #include "flyway/line.h"
@@ -83,6 +84,8 @@ typedef struct {
     guint n_hellos;           /* begun so far */
     Lane lanes[FLYWAY_LANES]; /* lane n at n - 1 */
     guint next_lane;          /* whose turn it is among the streams */
+    Bucket bucket;            /* the cap on what the streams send */
+    gboolean capped;          /* in this round streams had to wait for it */
     Finish finish;
     FinishState finish_known; /* what was told to the peer and upwards */
     int listener_index[2];    /* in the round's pollfds */
@@ -111,6 +114,7 @@ typedef struct {
     gint64 resume_us;                  /* how long it waits to be resumed */
     guint connections;                 /* source: how many, 1 to FLYWAY_LINKS */
     guint threads;                     /* source: that pack, at least 1 */
+    gint64 max_bps;                    /* of what the streams send, bytes per second; 0: no cap */
 } SessionConfig;
 
 typedef struct {
@@ -136,6 +140,8 @@ void session_give_connection(Session *session, guint32 want, int fd);
 void session_no_connection(Session *session, guint32 want);
 void session_give_lane(Session *session, guint32 want, int fd);
 void session_refuse_lane(Session *session, guint32 want, const char *why);
+/** The VM has stopped: neither the cap nor recall's disk holds up what is left. */
+void session_hurry(Session *session);
 /** Orderly end; ENDED follows soon. */
 void session_leave(Session *session);
 void session_fail(Session *session, const Fault *fault);

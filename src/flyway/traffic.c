@@ -11,6 +11,11 @@
  * has made. The bulk ahead of an rpc message is thus
  * at most one filled tx of each connection and what the kernel holds.
  *
+ * A cap (bucket.c) holds for what the streams send: while there are no tokens nothing is read of
+ * them for DATA, and no batch is sent; `capped` says so, and session_wake_us when there are some
+ * again. rpc and small frames pass freely. What is sent again goes at once, since nothing later can
+ * be acted upon before it, and is paid for afterwards.
+ *
  * New frames are encoded into the line's ring (line.c), which keeps them, and copied to the tx.
  * Without room there, for want of ACKs, nothing new is read or said.
  *
@@ -278,8 +283,8 @@ put_unnumbered(const Strand *strand, const Frame *frame)
     link_tx_add(strand->link, size);
 }
 
-/* The frame's bytes may stand in the line's room already. */
-static void
+/* The frame's bytes may stand in the line's room already. Returns its size. */
+static gsize
 put_numbered(const Sending *sending, Frame *frame)
 {
     Line *line = sending->session->line;
@@ -293,6 +298,7 @@ put_numbered(const Sending *sending, Frame *frame)
     memcpy(out, kept, size);
     link_tx_add(sending->strand->link, size);
     line_add(line, size, (int)(sending->strand - sending->session->strands));
+    return size;
 }
 
 /* What finish.c concluded becomes frames and news. */
@@ -303,7 +309,7 @@ note_finish(Session *session)
         return;
     session->finish_known = session->finish.state;
     session->changed = TRUE;
-    known_hurry(session->known);
+    session_hurry(session);
     if (session->terms.side != FLYWAY_SOURCE)
         return;
     if (session->finish.state == FINISH_PROVED)
@@ -394,8 +400,8 @@ put_small_frames(const Sending *sending)
 
 #define SMALL_FRAMES (8 * 1024) /* room that stays for what reading makes due */
 
-/* One read of a lane as one frame. TRUE where there was something. */
-static gboolean
+/* One read of a lane as one frame. Returns its bytes on the wire, as the next two; 0: none. */
+static gsize
 put_data(const Sending *sending, Lane *lane)
 {
     Frame frame = { .type = FRAME_DATA, .lane = lane->number };
@@ -405,64 +411,88 @@ put_data(const Sending *sending, Lane *lane)
     link_tx_room(sending->strand->link, &room);
     if (room < SMALL_FRAMES + FRAME_HEADER_SIZE + LEAST_DATA ||
         !line_has_room(sending->session->line))
-        return FALSE;
+        return 0;
     payload = line_room(sending->session->line) + FRAME_HEADER_SIZE;
     frame.data.bytes = payload;
     frame.data.length = lane_read(lane, payload, room - SMALL_FRAMES - FRAME_HEADER_SIZE,
                                   &sending->session->finish, sending->fault);
     if (frame.data.length == 0)
-        return FALSE;
-    put_numbered(sending, &frame);
-    return TRUE;
+        return 0;
+    return put_numbered(sending, &frame);
 }
 
 /* The next batch of a lane's packer. */
-static gboolean
+static gsize
 put_batch(const Sending *sending, Lane *lane)
 {
     Frame frame = { .type = FRAME_BATCH, .lane = lane->number };
     const PageBatch *batch;
-    gsize room;
+    gsize room, size;
 
     link_tx_room(sending->strand->link, &room);
     lane_pull(lane, &sending->session->finish);
     batch = lane_batch(lane);
     if (batch == NULL || room < SMALL_FRAMES + FRAME_HEADER_SIZE + batch->payload_length ||
         !line_has_room(sending->session->line))
-        return FALSE;
+        return 0;
     frame.data.bytes = batch->payload;
     frame.data.length = batch->payload_length;
-    put_numbered(sending, &frame);
+    size = put_numbered(sending, &frame);
     lane_batch_sent(lane, clock_monotonic_us());
-    return TRUE;
+    return size;
 }
 
 /* A batch that the peer couldn't fill. */
-static gboolean
+static gsize
 put_batch_again(const Sending *sending, Lane *lane)
 {
     Frame frame = { .type = FRAME_AGAIN, .lane = lane->number };
     const PageBatch *batch = lane_again(lane, &frame.data.batch);
-    gsize room;
+    gsize room, size;
 
     link_tx_room(sending->strand->link, &room);
     if (batch == NULL || room < SMALL_FRAMES + FRAME_HEADER_SIZE + 4 + batch->payload_length ||
         !line_has_room(sending->session->line))
-        return FALSE;
+        return 0;
     frame.data.bytes = batch->payload;
     frame.data.length = batch->payload_length;
-    put_numbered(sending, &frame);
+    size = put_numbered(sending, &frame);
     packer_sent_again(lane->packer);
-    return TRUE;
+    return size;
 }
 
-static gboolean
+static gsize
 put_stream(const Sending *sending, Lane *lane)
 {
-    if (put_batch_again(sending, lane))
-        return TRUE;
+    gsize size = put_batch_again(sending, lane);
+
+    if (size > 0)
+        return size;
     return lane->packer != NULL && !packer_is_aside(lane->packer) ? put_batch(sending, lane)
                                                                   : put_data(sending, lane);
+}
+
+/* A frame of the stream whose turn it is, if the cap allows it. TRUE where something was put. */
+static gboolean
+put_streams(const Sending *sending)
+{
+    Session *session = sending->session;
+
+    if (!bucket_has(&session->bucket, clock_monotonic_us())) {
+        session->capped = TRUE;
+        return FALSE;
+    }
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        Lane *lane = &session->lanes[(session->next_lane + i) % FLYWAY_LANES];
+        gsize size = lane->kind != LANE_RPC ? put_stream(sending, lane) : 0;
+
+        if (size == 0)
+            continue;
+        bucket_take(&session->bucket, size, clock_monotonic_us());
+        session->next_lane = lane->number; /* the one after it is first next time */
+        return TRUE;
+    }
+    return FALSE;
 }
 
 static gboolean
@@ -473,17 +503,9 @@ put_new(const Sending *sending)
 
     for (guint i = 0; i < FLYWAY_LANES; i++) {
         if (session->lanes[i].kind == LANE_RPC)
-            any |= put_data(sending, &session->lanes[i]);
+            any |= put_data(sending, &session->lanes[i]) > 0;
     }
-    for (guint i = 0; i < FLYWAY_LANES; i++) {
-        Lane *lane = &session->lanes[(session->next_lane + i) % FLYWAY_LANES];
-
-        if (lane->kind == LANE_RPC || !put_stream(sending, lane))
-            continue;
-        any = TRUE;
-        session->next_lane = lane->number; /* the one after it is first next time */
-        break;
-    }
+    any |= put_streams(sending);
     return put_small_frames(sending) || any;
 }
 
@@ -503,6 +525,7 @@ put_again(const Sending *sending)
             return any;
         memcpy(out, bytes, size);
         link_tx_add(sending->strand->link, size);
+        bucket_take(&session->bucket, size, clock_monotonic_us());
         any = TRUE;
     }
 }

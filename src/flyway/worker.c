@@ -562,6 +562,7 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
         .resume_s = config->resume_s > 0 ? config->resume_s : FLYWAY_RESUME_S,
         .connections = config->connections,
         .threads = config->threads > 0 ? config->threads : default_threads(),
+        .max_bps = config->max_bps,
     };
     fd_auto int identity = control_identity_seal(config->identity, error);
     int fds[CONTROL_FDS] = { identity, config->rpc_listener, config->stream_listener };

@@ -83,6 +83,7 @@ typedef struct {
     int resume_s;             /* so long may nothing be heard from the peer; 0: FLYWAY_RESUME_S */
     int connections;          /* source: how many there shall be; 0: 1 */
     int threads;              /* source: that pack pages, at most FLYWAY_THREADS; 0: half of the cores */
+    gint64 max_bps;           /* source: what QEMU's streams may take of the network, bytes per second, until worker_hurry; 0: no cap */
     const RecallLoan *recall; /* what it may recall and keep; NULL: nothing. Descriptors are passed on */
     const Identity *identity; /* passed in a sealed memory file */
     int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
@@ -103,7 +104,7 @@ void worker_give_lane(Worker *worker, WorkerEvent which, int fd); /* takes fd */
 void worker_refuse_lane(Worker *worker, WorkerEvent which, const char *why);
 /** Orderly end: lanes are flushed as far as they go, the process ends. Idempotent. */
 void worker_end(Worker *worker);
-/** The VM is stopped: recall doesn't wait for the disk from now on. */
+/** The VM has stopped: from now on recall doesn't wait for the disk, and the cap is lifted. */
 void worker_hurry(Worker *worker);
 /** Ends it now (SIGKILL by pidfd). */
 void worker_kill(Worker *worker);

@@ -167,6 +167,7 @@ make_motion(Agent *self, GError **error)
         .flyway_resume_s = config->flyway_resume_s,
         .flyway_connections = config->flyway_connections,
         .flyway_threads = config->flyway_threads,
+        .max_bps = config->max_bps,
         .control_address = config->advertise,
         .control_port = config->control_port,
         .migration_addresses = (const char *const *)config->migration_addresses,

@@ -34,6 +34,9 @@ const ConfigKey agent_config_keys[] = {
     { "migration", "max_outgoing", CONFIG_INT, "4", 1, 64, "VMs that may leave at the same time." },
     { "migration", "max_incoming", CONFIG_INT, "4", 1, 64,
       "VMs that may arrive at the same time." },
+    { "migration", "bandwidth", CONFIG_STRING, NULL, 0, 0,
+      "What the memory of one VM that leaves may take of the network, as 500mbit or 60MB/s; unset: "
+      "no limit." },
     { "libvirt", "uri", CONFIG_STRING, NULL, 0, 0,
       "libvirt connection; unset: qemu:///system, by libvirtd's or virtqemud's socket." },
     { "flyway", "user", CONFIG_STRING, "godwit-flyway", 0, 0,
@@ -107,6 +110,16 @@ check_recall(AgentConfig *self, GError **error)
 }
 
 static gboolean
+check_bandwidth(AgentConfig *self, GError **error)
+{
+    const char *rate = config_string(self->file, "migration", "bandwidth");
+
+    return rate == NULL || units_parse_rate(rate, &self->max_bps, NULL) ||
+           refuse(error, "[migration] bandwidth", rate,
+                  "expected a rate of at least 1mbit, as 500mbit, 1gbit or 60MB/s");
+}
+
+static gboolean
 check_values(AgentConfig *self, GError **error)
 {
     if (!check_path("[godwitd] state_dir", self->state_dir, error) ||
@@ -128,7 +141,7 @@ check_values(AgentConfig *self, GError **error)
     const char *level = config_string(self->file, "log", "level");
     if (!log_level_parse(level, &self->log_level))
         return refuse(error, "[log] level", level, "expected warning, info or debug");
-    return check_recall(self, error);
+    return check_bandwidth(self, error) && check_recall(self, error);
 }
 
 /* What is told to peers: the listening addresses, each wildcard replaced by the advertised address.

@@ -31,6 +31,7 @@ typedef struct {
     const char *libvirt_uri; /* NULL: hv's own choice */
     const char *flyway_user, *flyway_program;
     guint flyway_resume_s, flyway_connections;
+    gint64 max_bps; /* of each migration away from here, bytes per second; 0: no cap */
     guint flyway_threads; /* 0: half of the cores */
     char *recall_folder;
     RecallServiceConfig recall; /* without what a running agent adds */

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "flyway/buffers.h"
 #include "flyway/worker.h"
 
 #define BACKLOG 64
@@ -88,6 +89,7 @@ on_preamble(int fd, GIOCondition condition, gpointer data)
     if (got == sizeof preamble) {
         int whole = 1;
         setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &whole, sizeof whole);
+        buffers_open(fd);
         self->func(fd_steal(&pending->fd), self->user_data);
     }
     g_ptr_array_remove(self->pending, pending); /* frees it, and this source */
@@ -109,6 +111,7 @@ await_preamble(Listener *self, int fd)
     if (self->pending->len >= self->limits.max_pending)
         g_ptr_array_remove_index(self->pending, 0);
     int enough = FLYWAY_PREAMBLE_SIZE;
+    buffers_await(fd);
     setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &enough, sizeof enough);
     Pending *pending = g_new0(Pending, 1);
     pending->listener = self;
@@ -232,6 +235,7 @@ listen_on(Listener *self, const char *address, guint port, GError **error)
     fd_auto int fd = listener_bind(address, port, error);
     if (fd < 0)
         return FALSE;
+    buffers_listen(fd);
     if (listen(fd, BACKLOG) < 0) {
         bind_error(address, port, errno, error);
         return FALSE;

@@ -92,6 +92,7 @@ admission_admit(const Inventory *inventory, const TaskBook *book, const Migratio
     const Host *from = vm != NULL ? inventory_find_host(inventory, vm->host) : NULL;
     g_auto(GStrv) warnings = NULL;
     g_autofree char *id = NULL;
+    Task *task;
 
     if (vm == NULL || to == NULL || from == NULL)
         return NULL;
@@ -99,6 +100,8 @@ admission_admit(const Inventory *inventory, const TaskBook *book, const Migratio
         !checks_pass(inventory, vm, to, &warnings, error))
         return NULL;
     id = g_uuid_string_random();
-    return follow_new_task(id, vm, from, to, order->policy ? order->policy : "standard", warnings,
+    task = follow_new_task(id, vm, from, to, order->policy ? order->policy : "standard", warnings,
                            now_ms);
+    task->migration->max_bps = order->max_bps;
+    return task;
 }

@@ -9,6 +9,7 @@ typedef struct {
     const char *vm;     /* name or UUID */
     const char *to;     /* name or UUID of a host */
     const char *policy; /* NULL: standard */
+    gint64 max_bps;     /* cap in bytes per second; 0: none */
 } MigrationOrder;
 
 /**

@@ -14,7 +14,8 @@ api_create_migration(HttpCall *call, gpointer service, GError **error)
 {
     MigrationOrder order = { .vm = api_body_string(call, "vm"),
                              .to = api_body_string(call, "to"),
-                             .policy = api_body_string(call, "policy") };
+                             .policy = api_body_string(call, "policy"),
+                             .max_bps = api_body_int(call, "max_bps", 0) };
 
     call->status = 202;
     return errand_run(((Manager *)service)->desk, start, &order, error);

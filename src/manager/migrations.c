@@ -361,6 +361,7 @@ request_of(const Manager *manager, const Task *task)
     MigrationRequest request = { .id = task->id,
                                  .vm_uuid = task->migration->vm_uuid,
                                  .policy = task->migration->policy,
+                                 .max_bps = task->migration->max_bps,
                                  .to = &peer };
 
     return record_to_json(&migration_request_type, &request);

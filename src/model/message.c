@@ -13,9 +13,8 @@ static const RecordField peer_fields[] = {
 RECORD_DEFINE(Peer, peer, "peer", peer_fields);
 
 static const RecordField migration_request_fields[] = {
-    STRING(MigrationRequest, id),
-    STRING(MigrationRequest, vm_uuid),
-    STRING(MigrationRequest, policy),
+    STRING(MigrationRequest, id),         STRING(MigrationRequest, vm_uuid),
+    STRING(MigrationRequest, policy),     INT(MigrationRequest, max_bps),
     ONE(MigrationRequest, to, peer_type),
 };
 RECORD_DEFINE(MigrationRequest, migration_request, "migration request", migration_request_fields);

@@ -56,6 +56,7 @@ static const RecordField migration_fields[] = {
     STRING(Migration, to),
     STRING(Migration, to_uuid),
     STRING(Migration, policy),
+    INT(Migration, max_bps),
     ENUM(Migration, result, migration_result_nicks),
     STRING(Migration, stage),
     INT(Migration, started_ms),

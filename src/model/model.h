@@ -251,6 +251,7 @@ typedef struct {
     char *vm, *vm_uuid;
     char *from, *from_uuid, *to, *to_uuid; /* host names and UUIDs */
     char *policy;
+    gint64 max_bps; /* cap on what the VM's memory may take of the network, bytes per second; 0 = none */
     int result; /* MigrationResult */
     char *stage; /* name of the one at work, or NULL */
     gint64 started_ms, ended_ms; /* 0 = not yet */
@@ -310,6 +311,7 @@ typedef struct {
     char *id;
     char *vm_uuid;
     char *policy;
+    gint64 max_bps; /* as in Migration; the host's own cap holds, too */
     Peer *to;
 } MigrationRequest;
 MODEL_DECLARE(MigrationRequest, migration_request)

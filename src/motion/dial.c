@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include "base/error.h"
+#include "flyway/buffers.h"
 #include "flyway/worker.h"
 
 #define CONNECT_SECONDS 2
@@ -66,6 +67,8 @@ take_socket(Dial *dial, GSocketConnection *connection, GError **error)
     fd = fcntl(g_socket_get_fd(socket), F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_INTERNAL, "%s", g_strerror(errno));
+    else
+        buffers_open(fd);
     return fd;
 }
 

@@ -33,6 +33,7 @@ typedef struct {
     guint flyway_connections;    /* of an outgoing migration, at least: one for each address of the
                                     destination, at most 8 */
     guint flyway_threads;        /* of a worker; 0: half of the cores */
+    gint64 max_bps;              /* of each outgoing migration, bytes per second; 0: no cap */
     const char *control_address; /* where other agents reach ours */
     guint control_port;
     const char *const *migration_addresses; /* ours */

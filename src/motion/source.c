@@ -302,6 +302,13 @@ source_main(gpointer self)
 
 /* ---- life ---- */
 
+/* The lower one of two caps, of which 0 is none. */
+static gint64
+lower_cap(gint64 a, gint64 b)
+{
+    return a > 0 && b > 0 ? MIN(a, b) : MAX(MAX(a, b), 0);
+}
+
 static void
 init_report(Source *source)
 {
@@ -315,6 +322,7 @@ init_report(Source *source)
     report->to = g_strdup(request->to->name);
     report->to_uuid = g_strdup(request->to->uuid);
     report->policy = g_strdup(policy_nicks[source->controller.policy]);
+    report->max_bps = lower_cap(request->max_bps, source->motion->config.max_bps);
     report->started_ms = clock_wall_ms();
     report->pause_ms = -1;
     report->blackout_ms = -1;

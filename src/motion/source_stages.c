@@ -178,6 +178,7 @@ start_worker(Source *source, GError **error)
                             .resume_s = (int)config->flyway_resume_s,
                             .connections = n_connections(source),
                             .threads = (int)config->flyway_threads,
+                            .max_bps = source->report->max_bps,
                             .identity = config->identity };
 
     if (!motion_make_folder(source->motion, source->request->id, source->host->qemu_owner, error) ||

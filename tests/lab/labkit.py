@@ -125,9 +125,9 @@ class Lab:
         """Cuts the migration uplink of a host, or all of them; returns at once."""
         return self.json("cut", host, "--seconds", seconds, *["--all"] * everything)
 
-    def shape(self, rate):
-        """Limits the migration uplinks."""
-        return self.json("shape", rate)
+    def shape(self, rate, delay_ms=None):
+        """Limits the migration uplinks, and makes the round trip between hosts longer."""
+        return self.json("shape", rate, *(["--delay", delay_ms] if delay_ms else []))
 
     def witness(self, name, disk=False, since_start=False):
         """What the observer heard, whether good or bad (see "ok")."""

@@ -69,7 +69,7 @@ def put_right(lab):
     """Undoes what a test may have done: daemons run, links are up, hosts are connected."""
     status = wait_until(lambda: not (s := lab.status())["cuts"] and s, "no link is cut", 90,
                         every=0.3)
-    if status["link_bps"]:
+    if status["link_bps"] or status["delay_ms"]:
         lab.shape(FAST)
     for place, known in {**status["hosts"], "manager": status["manager"]}.items():
         for name, pid in known["daemons"].items():

@@ -311,6 +311,22 @@ def test_a_guest_without_memory_to_check_says_so(bare_lab):
     bare_lab.destroy("small")
 
 
+def test_a_delay_is_added_to_the_round_trip_and_taken_away(bare_lab):
+    def least_trip_ms():
+        told = bare_lab.on("h1", "ping", "-q", "-c", "5", "-i", "0.2", "10.77.0.12")
+        return float(told.split(" = ")[1].split("/")[0])
+
+    assert bare_lab.shape("none", 60) == {"link": "none", "delay_ms": 60}
+    least_trip_ms()      # addresses are asked for before the first answer
+    assert 60 <= least_trip_ms() < 120
+    assert bare_lab.status()["delay_ms"] == 60
+    bare_lab.run("cut", "h2", "--seconds", "0.5")
+    wait_until(lambda: bare_lab.on("h1", "ping", "-c", "1", "-W", "1", "10.77.0.12",
+                                   check=False).returncode == 0, "it is back after a cut", 10)
+    bare_lab.shape("none")
+    assert least_trip_ms() < 60
+
+
 def test_a_guest_rolled_back_is_found_out(bare_lab):
     bare_lab.vm("twice", memory=192)
     bare_lab.virsh("h1", "save", "twice", "/srv/godwit/shared/twice.save")

@@ -89,6 +89,19 @@ def test_policies_are_taken(guest, policy):
     guest.assert_at(guest.there)
 
 
+def test_a_cap_is_kept_and_told(lab, guest):
+    rate = 5e6
+    done = guest.migrate("--bandwidth", "5MB/s", "--output", "json")
+    report = json.loads(done.stdout)
+    took = {s["name"]: s["took_s"] for s in report["stages"]}
+    # What is left when the VM stops isn't held back; the guest dirties little.
+    assert report["wire_bytes"] > rate and took["copy"] > 0.7 * report["wire_bytes"] / rate
+    assert (report["max_bps"], report["result"]) == (rate, "completed")
+    assert report["pause_ms"] < 2000
+    assert "at most 5 MB/s" in lab.godwit("task", "show", report["id"]).stdout
+    guest.assert_at(guest.there)
+
+
 def test_several_vms_in_one_command(lab, guest, vm):
     vm("second", memory=192, on=guest.here)
     second = Guest(lab, "second")

@@ -133,6 +133,58 @@ test_parse_seconds(void)
     }
 }
 
+static void
+test_parse_rate(void)
+{
+    static const struct {
+        const char *text;
+        gint64 rate; /* 0: refused */
+    } cases[] = {
+        { "500mbit", 62500000 },
+        { "1gbit", 125000000 },
+        { "1Gbit/s", 125000000 },
+        { "2.5gbit", 312500000 },
+        { "60MB/s", 60000000 },
+        { "60MB", 60000000 },
+        { " 60 MB/s ", 60000000 },
+        { "1000kbit", 125000 },
+        { "1mbit", UNITS_RATE_LEAST },
+        { "1000gbit", UNITS_RATE_MOST },
+        { "200kB/s", 200000 },
+        { "200KB", 200000 },
+        { "1GB/s", 1000000000 },
+        { "10MiB/s", 10485760 },
+        { "1GiB", 1073741824 },
+        { "200KiB", 204800 },
+        { "", 0 },
+        { "500", 0 },
+        { "mbit", 0 },
+        { "60Mb/s", 0 },
+        { "60mb", 0 },
+        { "60M", 0 },
+        { "-1gbit", 0 },
+        { "1.2.3gbit", 0 },
+        { "1gbits", 0 },
+        { "0mbit", 0 },
+        { "999kbit", 0 },
+        { "1001gbit", 0 },
+        { "1gbit/m", 0 },
+        { ".gbit", 0 },
+        { "/s", 0 },
+        { "11111111111111111111111111111111111111gbit", 0 },
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        gint64 rate = 0;
+
+        g_assert_cmpint(units_parse_rate(cases[i].text, &rate, &error), ==, cases[i].rate > 0);
+        g_assert_cmpint(rate, ==, cases[i].rate);
+        if (cases[i].rate == 0)
+            g_assert_error(error, GODWIT_ERROR, GODWIT_ERROR_INVALID);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -143,5 +195,6 @@ main(int argc, char **argv)
     g_test_add_func("/units/parse", test_parse);
     g_test_add_func("/units/parse-refuses", test_parse_refuses);
     g_test_add_func("/units/parse-seconds", test_parse_seconds);
+    g_test_add_func("/units/parse-rate", test_parse_rate);
     return g_test_run();
 }

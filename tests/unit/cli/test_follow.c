@@ -47,7 +47,8 @@ run_test(gconstpointer data)
 static void
 test_good(FakeManager *fake)
 {
-    Running *running = godwit_start(fake, "migrate web1 --to h2 --policy gentle");
+    Running *running =
+        godwit_start(fake, "migrate web1 --to h2 --policy gentle --bandwidth 500mbit");
     g_autoptr(Run) run = NULL;
     g_autofree char *body = NULL;
 
@@ -59,7 +60,8 @@ test_good(FakeManager *fake)
     run = running_end(running);
     assert_status(run, 0);
     body = fake_manager_last(fake, "createMigration");
-    g_assert_cmpstr(body, ==, "{\"vm\":\"web1\",\"to\":\"h2\",\"policy\":\"gentle\"}");
+    g_assert_cmpstr(body, ==,
+                    "{\"vm\":\"web1\",\"to\":\"h2\",\"policy\":\"gentle\",\"max_bps\":62500000}");
     g_assert_cmpstr(run->out, ==,
                     "web1 moved from h1 to h2 in 6.6 s; pause 43 ms, blackout 80 ms.\n");
     assert_contains(run->err, "web1: waiting to begin\n");
@@ -71,6 +73,17 @@ test_good(FakeManager *fake)
     assert_lacks(run->err, "\r");
     assert_lacks(run->err, "\033");
     g_assert_null(strstr(strstr(run->err, "pass 2") + 1, "pass 2")); /* said once */
+}
+
+/* A rate that can't be read starts nothing. */
+static void
+test_bad_rate(FakeManager *fake)
+{
+    g_autoptr(Run) run = godwit(fake, "migrate web1 --to h2 --bandwidth 500");
+
+    assert_status(run, 2);
+    assert_contains(run->err, "--bandwidth: \"500\" is no rate; write it with its unit");
+    g_assert_null(fake_manager_last(fake, "createMigration"));
 }
 
 static void
@@ -437,6 +450,7 @@ main(int argc, char **argv)
         Test test;
     } tests[] = {
         { "/cli/migrate/good", test_good },
+        { "/cli/migrate/bad-rate", test_bad_rate },
         { "/cli/migrate/good-json", test_good_json },
         { "/cli/migrate/bad-ends", test_bad_ends },
         { "/cli/migrate/refused", test_refused },

@@ -41,7 +41,7 @@ task_of(const char *json)
     " 'created_ms': 1795419800000, 'started_ms': 1795419800500, 'ended_ms': 1795419807100, "       \
     "'migration': {'id': 'x', 'vm': 'web1',"                                                       \
     " 'vm_uuid': '7d4b1c2e-8a54-4f0c-9d20-0d3f4a1f6b77', 'from': 'h1', 'to': 'h2', 'policy': "     \
-    "'standard', 'result': 'completed',"                                                           \
+    "'standard', 'max_bps': 62500000, 'result': 'completed',"                                                           \
     " 'started_ms': 1795419800500, 'ended_ms': 1795419807100, 'total_s': 6.6, 'pause_ms': 43, "    \
     "'blackout_ms': 80.5,"                                                                         \
     " 'memory_bytes': 1073741824, 'wire_bytes': 536870912, 'resent_bytes': 1258291, "              \
@@ -220,6 +220,7 @@ test_page_done(void)
         "  Result      completed\n",
         "  VM          web1 (7d4b1c2e-8a54-4f0c-9d20-0d3f4a1f6b77)\n",
         "  Policy      standard\n",
+        "  Bandwidth   at most 62.5 MB/s\n",
         "  Started     2026-11-23 07:43:20 (51 s ago)\n",
         "  Total       6.6 s\n",
         "  Pause       43 ms",

@@ -43,6 +43,7 @@ test_defaults(void)
     g_assert_cmpuint(config->flyway_resume_s, ==, 20);
     g_assert_cmpuint(config->flyway_connections, ==, 1);
     g_assert_cmpuint(config->flyway_threads, ==, 0);
+    g_assert_cmpint(config->max_bps, ==, 0);
     g_assert_null(config->advertise);
     g_assert_cmpstr(config->migration_listen[0], ==, "0.0.0.0");
     g_assert_null(config->migration_addresses[0]); /* a wildcard is never told */
@@ -104,7 +105,9 @@ static void
 test_flyway(void)
 {
     g_autoptr(AgentConfig) config =
-        MAKE("flyway.resume_s=300", "flyway.connections=8", "flyway.threads=6");
+        MAKE("flyway.resume_s=300", "flyway.connections=8", "flyway.threads=6",
+             "migration.bandwidth=500mbit");
+    g_assert_cmpint(config->max_bps, ==, 62500000);
     g_assert_cmpuint(config->flyway_resume_s, ==, 300);
     g_assert_cmpuint(config->flyway_connections, ==, 8);
     g_assert_cmpuint(config->flyway_threads, ==, 6);
@@ -125,6 +128,9 @@ test_refusals(void)
         { "control.advertise=0.0.0.0", "advertise" },
         { "migration.addresses=10.0.0.1;h2", "addresses" },
         { "migration.max_incoming=0", "max_incoming" },
+        { "migration.bandwidth=", "bandwidth" },
+        { "migration.bandwidth=500", "500mbit" },
+        { "migration.bandwidth=100kbit", "1mbit" },
         { "flyway.program=godwit-flyway", "program" },
         { "flyway.resume_s=0", "resume_s" },
         { "flyway.resume_s=301", "resume_s" },

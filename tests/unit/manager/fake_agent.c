@@ -135,6 +135,7 @@ begin(FakeAgent *agent, JsonNode *body)
     migration->started_ms = clock_wall_ms();
     migration->to = g_strdup(request->to->name);
     migration->policy = g_strdup(request->policy);
+    migration->max_bps = request->max_bps;
     g_hash_table_insert(agent->migrations, g_strdup(request->id), migration);
     return migration;
 }

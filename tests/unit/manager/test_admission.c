@@ -91,6 +91,18 @@ test_admitted(Fixture *fixture, gconstpointer unused)
     g_assert_cmpstr(by_uuid->migration->to_uuid, ==, UUID_H2);
 }
 
+/* The cap goes with the task; none is none. */
+static void
+test_cap(Fixture *fixture, gconstpointer unused)
+{
+    const MigrationOrder order = { .vm = "web", .to = "h2", .max_bps = 125000 };
+    g_autoptr(Task) capped = admission_admit(fixture->inventory, fixture->book, &order, 1000, NULL);
+    g_autoptr(Task) free = admit(fixture, "web", "h2", NULL);
+
+    g_assert_cmpint(capped->migration->max_bps, ==, 125000);
+    g_assert_cmpint(free->migration->max_bps, ==, 0);
+}
+
 static void
 test_unknown(Fixture *fixture, gconstpointer unused)
 {
@@ -166,6 +178,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ADD("admitted", test_admitted);
+    ADD("cap", test_cap);
     ADD("unknown", test_unknown);
     ADD("refused", test_refused);
     ADD("busy", test_busy);

@@ -137,6 +137,8 @@ test_bad_input(Fixture *fixture, gconstpointer unused)
           GODWIT_ERROR_INVALID, "force" },
         { "POST", "/migrations", "{\"vm\":\"web\",\"to\":\"h2\",\"policy\":\"bold\"}",
           GODWIT_ERROR_INVALID, "policy" },
+        { "POST", "/migrations", "{\"vm\":\"web\",\"to\":\"h2\",\"max_bps\":124999}",
+          GODWIT_ERROR_INVALID, "max_bps" },
         { "POST", "/migrations", "[]", GODWIT_ERROR_INVALID, "object" },
         { "POST", "/migrations", "{\"vm\":\"\",\"to\":\"h2\"}", GODWIT_ERROR_INVALID, "vm: " },
         { "POST", "/migrations", "{\"vm\":\"nope\",\"to\":\"h2\"}", GODWIT_ERROR_NOT_FOUND,
@@ -202,6 +204,23 @@ test_authorization(Fixture *fixture, gconstpointer unused)
         http_client_free(rig->client);
     }
     rig->client = good;
+}
+
+/* A cap reaches the source host, whose report tells it. */
+static void
+test_cap(Fixture *fixture, gconstpointer unused)
+{
+    static const char *const order = "{\"vm\":\"web\",\"to\":\"h2\",\"max_bps\":125000}";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonNode) task = rig_call(fixture->rig, "POST", "/migrations", order, &error);
+    g_autofree char *path = NULL;
+    g_autoptr(JsonNode) report = NULL;
+
+    g_assert_no_error(error);
+    path = g_strconcat("/migrations/", json_at(task, "id"), NULL);
+    report = rig_get(fixture->rig, path);
+    g_assert_cmpint(json_int_at(report, "started_ms"), >, 0); /* the host's own word */
+    g_assert_cmpint(json_int_at(report, "max_bps"), ==, 125000);
 }
 
 static void
@@ -862,6 +881,7 @@ main(int argc, char **argv)
     ADD("second-manager", test_second_manager);
     ADD("bad-input", test_bad_input);
     ADD("authorization", test_authorization);
+    ADD("cap", test_cap);
     ADD("tokens", test_tokens);
     ADD("join", test_join);
     ADD("foreign-certificates", test_foreign_certificates);

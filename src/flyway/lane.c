@@ -556,7 +556,7 @@ lane_pull(Lane *lane, Finish *finish)
         *lane->carried += (guint64)got;
         packer_filled(lane->packer, (gsize)got);
     }
-    if (!lane->readable)
+    if (!lane->readable || lane->out != FLOW_RUNS) /* a hang-up may look like more to read */
         packer_flush(lane->packer);
     packer_run(lane->packer);
 }

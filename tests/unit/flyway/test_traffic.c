@@ -128,6 +128,46 @@ test_carries(void)
     duo_down(&duo);
 }
 
+/* QEMU has ended its stream, then closes its socket altogether, while a part of a batch waits for
+ * the one before it: all of it still arrives. */
+static void
+test_hang_up_after_the_end(void)
+{
+    gsize length = PAGE_BATCH_RAW + 50000, got = 0;
+    g_autofree guint8 *bytes = g_malloc0(length);
+    Lane *lane;
+    guint32 credit;
+    Duo duo;
+    int fd;
+
+    duo_open(&duo, 1);
+    fd = open_lane(&duo, RIG_STREAM);
+    lane = &duo.sessions[0]->lanes[0];
+    UNTIL(&duo, lane->state == LANE_OPEN);
+    credit = lane->credit;
+    lane->credit = 0;
+    for (gsize done = 0; done < length;) {
+        ssize_t sent = send(fd, bytes + done, length - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        done += sent > 0 ? (gsize)sent : 0;
+        round_of(&duo);
+    }
+    shutdown(fd, SHUT_WR);
+    UNTIL(&duo, lane->out == FLOW_ENDING);
+    close(fd);
+    UNTIL(&duo, lane->hung_up);
+    lane->credit = credit;
+    while (got < length) {
+        ssize_t more = recv(duo.peers[RIG_STREAM][0], bytes, length, MSG_DONTWAIT);
+
+        got += more > 0 ? (gsize)more : 0;
+        if (more < 0)
+            UNTIL(&duo, rig_readable(duo.peers[RIG_STREAM][0]) > 0);
+    }
+    UNTIL(&duo, lane->state == LANE_FREE);
+    duo_down(&duo);
+}
+
 static void
 test_cuts(void)
 {
@@ -779,6 +819,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/flyway/traffic/carries", test_carries);
+    g_test_add_func("/flyway/traffic/hang-up-after-the-end", test_hang_up_after_the_end);
     g_test_add_func("/flyway/traffic/cuts", test_cuts);
     g_test_add_func("/flyway/traffic/recall", test_recall);
     g_test_add_func("/flyway/traffic/idle", test_idle);

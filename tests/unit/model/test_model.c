@@ -125,11 +125,12 @@ test_empty_migration(void)
 {
     g_autoptr(Migration) migration = record_new(&migration_type);
     g_autofree char *text = record_to_string(&migration_type, migration);
-    g_assert_cmpstr(text, ==,
-                    "{\"result\":\"pending\",\"started_ms\":0,\"ended_ms\":0,\"total_s\":0.0,"
-                    "\"pause_ms\":0.0,\"blackout_ms\":0.0,\"memory_bytes\":0,\"wire_bytes\":0,"
-                    "\"resent_bytes\":0,\"connections\":0,\"resumes\":0,"
-                    "\"passes\":[],\"stages\":[],\"warnings\":[],\"cancel_requested\":false}");
+    g_assert_cmpstr(
+        text, ==,
+        "{\"max_bps\":0,\"result\":\"pending\",\"started_ms\":0,\"ended_ms\":0,\"total_s\":0.0,"
+        "\"pause_ms\":0.0,\"blackout_ms\":0.0,\"memory_bytes\":0,\"wire_bytes\":0,"
+        "\"resent_bytes\":0,\"connections\":0,\"resumes\":0,"
+        "\"passes\":[],\"stages\":[],\"warnings\":[],\"cancel_requested\":false}");
 }
 
 static void

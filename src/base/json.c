@@ -468,3 +468,14 @@ json_text(JsonNode *node, gboolean pretty)
     write_node(out, node, pretty, 0);
     return g_string_free(out, FALSE);
 }
+
+JsonObject *
+json_error(const GError *error)
+{
+    JsonObject *object = json_object_new();
+    g_autofree char *message = g_utf8_make_valid(error->message, -1);
+
+    json_object_set_string_member(object, "code", godwit_error_nick(error));
+    json_object_set_string_member(object, "message", message);
+    return object;
+}

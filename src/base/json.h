@@ -12,5 +12,7 @@
  * other numbers be finite; a string with \u0000 and a member named twice are INVALID. Errors name
  * the byte. Any thread. (transfer full) */
 JsonNode *json_parse_limited(const char *text, gsize length, GError **error);
+/** How the API, and the command line's JSON, say an error: {"code", "message"}. (transfer full) */
+JsonObject *json_error(const GError *error);
 /** (transfer full) string of node, one line; pretty adds two-space indents. */
 char *json_text(JsonNode *node, gboolean pretty);

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/record.h"
 #include "cli/args.h"
@@ -143,11 +144,9 @@ static JsonNode *
 error_document(const GError *error)
 {
     JsonNode *node = json_node_new(JSON_NODE_OBJECT);
-    JsonObject *object = json_object_new(), *inner = json_object_new();
+    JsonObject *object = json_object_new();
 
-    json_object_set_string_member(inner, "code", godwit_error_nick(error));
-    json_object_set_string_member(inner, "message", error->message);
-    json_object_set_object_member(object, "error", inner);
+    json_object_set_object_member(object, "error", json_error(error));
     json_node_take_object(node, object);
     return node;
 }

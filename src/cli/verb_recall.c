@@ -3,6 +3,7 @@
  * recall clear: without --host every host is asked, one after the other. One that can't be reached
  * doesn't keep the others from being cleared; it is told, and makes the exit status.
  */
+#include "base/json.h"
 #include "cli/follow.h"
 #include "cli/session.h"
 #include "model/model.h"
@@ -91,17 +92,13 @@ tell_json(Cli *cli, const GPtrArray *list)
 
     for (guint i = 0; i < list->len; i++) {
         const Cleared *cleared = list->pdata[i];
-        JsonObject *row = json_object_new(), *error = NULL;
+        JsonObject *row = json_object_new();
 
         json_object_set_string_member(row, "host", cleared->host);
-        if (cleared->error) {
-            error = json_object_new();
-            json_object_set_string_member(error, "code", godwit_error_nick(cleared->error));
-            json_object_set_string_member(error, "message", cleared->error->message);
-            json_object_set_object_member(row, "error", error);
-        } else {
+        if (cleared->error)
+            json_object_set_object_member(row, "error", json_error(cleared->error));
+        else
             json_object_set_int_member(row, "sets", cleared->sets);
-        }
         json_array_add_object_element(array, row);
     }
     json_object_set_array_member(object, "hosts", array);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <unistd.h>
 
+#include "base/json.h"
 #include "cli/help.h"
 #include "cli/session.h"
 
@@ -14,13 +15,8 @@ version_json(JsonNode *manager, const GError *error)
     json_object_set_object_member(object, "client", client);
     if (manager)
         json_object_set_member(object, "manager", json_node_copy(manager));
-    if (error) {
-        JsonObject *told = json_object_new();
-
-        json_object_set_string_member(told, "code", godwit_error_nick(error));
-        json_object_set_string_member(told, "message", error->message);
-        json_object_set_object_member(object, "error", told);
-    }
+    if (error)
+        json_object_set_object_member(object, "error", json_error(error));
     json_node_take_object(node, object);
     return node;
 }

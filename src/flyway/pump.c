@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/fd.h"
+#include "base/hex.h"
 #include "flyway/control.h"
 #include "flyway/session.h"
 #include "flyway/worker.h"
@@ -187,22 +188,6 @@ send_report(Pump *pump)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-/* A ticket or key: 64 hex digits. */
-static gboolean
-parse_secret(const char *text, guint8 out[32])
-{
-    if (text == NULL || strlen(text) != 64)
-        return FALSE;
-    for (gsize i = 0; i < 32; i++) {
-        int high = g_ascii_xdigit_value(text[2 * i]), low = g_ascii_xdigit_value(text[2 * i + 1]);
-
-        if (high < 0 || low < 0)
-            return FALSE;
-        out[i] = (guint8)(high << 4 | low);
-    }
-    return TRUE;
-}
-
 static gboolean
 parse_terms(const ControlRequest *request, HelloTerms *terms)
 {
@@ -212,7 +197,7 @@ parse_terms(const ControlRequest *request, HelloTerms *terms)
     return flyway_uuid_parse(request->id, terms->id) && flyway_uuid_parse(request->vm, terms->vm) &&
            flyway_uuid_parse(request->self, terms->self) &&
            flyway_uuid_parse(request->peer, terms->peer) &&
-           parse_secret(request->ticket, terms->ticket);
+           hex_decode(request->ticket, terms->ticket, sizeof terms->ticket);
 }
 
 static void
@@ -259,7 +244,7 @@ start_recall(Pump *pump, const ControlRequest *request)
     Session *session = &pump->session;
     guint8 key[RECALL_KEY_SIZE];
 
-    if (session->state != SESSION_READY || !parse_secret(request->key, key))
+    if (session->state != SESSION_READY || !hex_decode(request->key, key, sizeof key))
         return;
     session_set_known(session, known_new(session->terms.side, session->terms.id, key));
     explicit_bzero(key, sizeof key);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 
 #define API_VERSION 1
 
@@ -121,10 +122,11 @@ put_recall_key(HttpCall *call, gpointer service, GError **error)
 {
     const char *hex = json_object_get_string_member(json_node_get_object(call->body), "key");
     guint8 key[RECALL_KEY_SIZE];
-    /* The schema has checked length and digits. */
-    for (gsize i = 0; i < sizeof key; i++)
-        key[i] =
-            (guint8)(g_ascii_xdigit_value(hex[2 * i]) << 4 | g_ascii_xdigit_value(hex[2 * i + 1]));
+    if (!hex_decode(hex, key, sizeof key)) { /* the schema has refused it already */
+        g_set_error_literal(error, GODWIT_ERROR, GODWIT_ERROR_INVALID,
+                            "a recall key is 64 hex digits");
+        return NULL;
+    }
     recall_service_set_key(((const ApiService *)service)->facts->recall, key);
     explicit_bzero(key, sizeof key);
     return NULL;

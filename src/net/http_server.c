@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include "base/fd.h"
+#include "base/json.h"
 #include "net/http_exchange.h"
 
 #define REQUEST_S 30
@@ -48,13 +49,9 @@ JsonNode *
 http_error_body(const GError *error)
 {
     JsonObject *body = json_object_new();
-    JsonObject *inner = json_object_new();
     JsonNode *node = json_node_new(JSON_NODE_OBJECT);
-    g_autofree char *message = g_utf8_make_valid(error->message, -1);
 
-    json_object_set_string_member(inner, "code", godwit_error_nick(error));
-    json_object_set_string_member(inner, "message", message);
-    json_object_set_object_member(body, "error", inner);
+    json_object_set_object_member(body, "error", json_error(error));
     json_node_take_object(node, body);
     return node;
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/hex.h"
 #include "net/x509.h"
 
 static const char *const role_words[] = {
@@ -191,10 +192,7 @@ identity_fingerprint(const char *cert_pem, GError **error)
     if (!cert || !x509_ok(gnutls_x509_crt_get_fingerprint(cert, GNUTLS_DIG_SHA256, digest, &size),
                           GODWIT_ERROR_INTERNAL, "hashing a certificate", error))
         return NULL;
-    GString *hex = g_string_sized_new(64);
-    for (gsize i = 0; i < size; i++)
-        g_string_append_printf(hex, "%02x", digest[i]);
-    return g_string_free(hex, FALSE);
+    return hex_encode(digest, size);
 }
 
 gint

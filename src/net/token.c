@@ -11,6 +11,7 @@
 #include <gnutls/gnutls.h>
 #include <string.h>
 #include "base/error.h"
+#include "base/hex.h"
 #include "net/identity.h"
 
 #define PREFIX_LENGTH 4
@@ -86,11 +87,10 @@ char *
 random_hex_256(void)
 {
     guint8 bytes[32];
-    GString *hex = g_string_sized_new(2 * sizeof(bytes));
+    char *hex;
 
     random_bytes(bytes, sizeof(bytes));
-    for (gsize i = 0; i < sizeof(bytes); i++)
-        g_string_append_printf(hex, "%02x", bytes[i]);
+    hex = hex_encode(bytes, sizeof(bytes));
     gnutls_memset(bytes, 0, sizeof(bytes));
-    return g_string_free(hex, FALSE);
+    return hex;
 }

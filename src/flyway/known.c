@@ -374,14 +374,28 @@ known_ended(Known *known, guint32 ordinal)
 
 /* ---- the destination's fetching -------------------------------------------------------------- */
 
+/* The older set of a reference, on either side; NULL where there is no such page. */
+static Older *
+older_of(Known *known, const PageReference *reference)
+{
+    guint place = reference->set - 1;
+
+    if (known->side == FLYWAY_DESTINATION)
+        place = place < RECALL_SETS_MAX ? known->of_offer[place] : NONE;
+    if (place >= known->n_older ||
+        reference->ordinal >= recall_reader_header(known->older[place].reader)->pages)
+        return NULL;
+    return &known->older[place];
+}
+
 static int
 fetch_older(Known *known, const PageReference *reference, guint8 *out)
 {
-    guint place = reference->set <= RECALL_SETS_MAX ? known->of_offer[reference->set - 1] : NONE;
+    const Older *older = older_of(known, reference);
 
-    if (place == NONE || reference->ordinal >= known->older[place].pages)
+    if (older == NULL || reference->ordinal >= older->pages)
         return -EPROTO;
-    return recall_fetch(known->older[place].reader, known->hasher, reference->ordinal, out);
+    return recall_fetch(older->reader, known->hasher, reference->ordinal, out);
 }
 
 static int
@@ -427,20 +441,6 @@ known_kept(const Known *known)
 }
 
 /* ---- the session's own set ------------------------------------------------------------------- */
-
-/* The older set of a reference, on either side; NULL where there is no such page. */
-static Older *
-older_of(Known *known, const PageReference *reference)
-{
-    guint place = reference->set - 1;
-
-    if (known->side == FLYWAY_DESTINATION)
-        place = place < RECALL_SETS_MAX ? known->of_offer[place] : NONE;
-    if (place >= known->n_older ||
-        reference->ordinal >= recall_reader_header(known->older[place].reader)->pages)
-        return NULL;
-    return &known->older[place];
-}
 
 static void
 take_older(Known *known, const PageItem *item, const guint8 *page, gboolean link)

@@ -26,13 +26,15 @@
  * sent again without references. The loop packs it then: only a damaged store makes it necessary.
  *
  * Bounds: threads + EXTRA batches of 274 KiB and the spans, so with one thread 1.2 MiB, of which at
- * most 384 KiB are bytes that QEMU believes to be gone; and batches that aren't delivered yet, at
- * most the lane's window: 256, in practice what the path carries (pace.c).
+ * most 384 KiB are bytes that QEMU believes to be gone. Besides, batches that refer to pages and
+ * aren't delivered yet, at most SENT_MAX: until one is, no other is ready; in practice what the
+ * path carries (pace.c). SPARE_MAX delivered ones are kept for the next.
  */
 #include "flyway/packer.h"
 
 #include <string.h>
 #include "base/clock.h"
+#include "flyway/tools.h"
 
 #define EXTRA 2 /* one is filled, one waits to go */
 #define RECORD_BYTES (STREAM_PAGE_SIZE + 16)
@@ -59,12 +61,6 @@ typedef struct {
     guint64 end; /* of all bytes up to its last */
     gboolean again, packed;
 } Sent;
-
-/* A thread's. */
-typedef struct {
-    PageCodec *codec;
-    PageHasher *hasher; /* made when first needed */
-} Tools;
 
 struct Packer {
     /* read-only after start */
@@ -111,25 +107,6 @@ add(PackerCounts *counts, const PackerCounts *more)
     counts->compressed += more->compressed;
     counts->raw += more->raw;
     counts->direct_bytes += more->direct_bytes;
-}
-
-gpointer
-packer_tools_new(void)
-{
-    Tools *tools = g_new0(Tools, 1);
-
-    tools->codec = page_codec_new();
-    return tools;
-}
-
-void
-packer_tools_free(gpointer data)
-{
-    Tools *tools = data;
-
-    page_codec_free(tools->codec);
-    hash_free(tools->hasher);
-    g_free(tools);
 }
 
 Packer *
@@ -200,9 +177,7 @@ prepare(CrewJob *job, gpointer data)
     Tools *tools = data;
     gint64 begin_us = clock_monotonic_us();
 
-    if (tools->hasher == NULL)
-        tools->hasher = known_hasher_new(work->known);
-    page_prepare(work->batch, tools->hasher);
+    page_prepare(work->batch, tools_hasher(tools, work->known));
     work->prepare_s = seconds_since(begin_us);
 }
 
@@ -405,16 +380,6 @@ packed(const Work *work)
     return packed;
 }
 
-static gboolean
-has_references(const PageBatch *batch)
-{
-    for (guint i = 0; i < batch->n_pages; i++) {
-        if (batch->pages[i].op == PAGE_OP_REF)
-            return TRUE;
-    }
-    return FALSE;
-}
-
 /* It stays; the work gets another one. */
 static void
 keep(Packer *packer, Work *work)
@@ -442,7 +407,7 @@ packer_sent(Packer *packer)
     add(&packer->counts, &counts);
     packer->sent_bytes += work->batch->payload_length;
     packer->sent_end += work->batch->raw_length;
-    if (has_references(work->batch))
+    if (page_batch_has(work->batch, PAGE_OP_REF))
         keep(packer, work);
     else
         page_batch_clear(work->batch);
@@ -497,37 +462,44 @@ packer_missed(Packer *packer, guint32 batch, guint32 set)
     return found;
 }
 
-const PageBatch *
-packer_again(Packer *packer, guint32 *number)
+/* The first that is to be sent again; NULL: none. */
+static Sent *
+first_again(const Packer *packer)
 {
     for (GList *link = packer->sent.head; link != NULL && packer->n_again > 0; link = link->next) {
         Sent *sent = link->data;
 
-        if (!sent->again)
-            continue;
-        if (packer->codec == NULL)
-            packer->codec = page_codec_new();
-        if (!sent->packed)
-            page_pack_plain(sent->batch, packer->codec, PAGE_LEVEL_ZSTD_FAST);
-        sent->packed = TRUE;
-        *number = sent->number;
-        return sent->batch;
+        if (sent->again)
+            return sent;
     }
     return NULL;
+}
+
+const PageBatch *
+packer_again(Packer *packer, guint32 *number)
+{
+    Sent *sent = first_again(packer);
+
+    if (sent == NULL)
+        return NULL;
+    if (packer->codec == NULL)
+        packer->codec = page_codec_new();
+    if (!sent->packed)
+        page_pack_plain(sent->batch, packer->codec, PAGE_LEVEL_ZSTD_FAST);
+    sent->packed = TRUE;
+    *number = sent->number;
+    return sent->batch;
 }
 
 void
 packer_sent_again(Packer *packer)
 {
-    for (GList *link = packer->sent.head; link != NULL; link = link->next) {
-        Sent *sent = link->data;
+    Sent *sent = first_again(packer);
 
-        if (!sent->again)
-            continue;
-        sent->again = FALSE;
-        packer->n_again--;
+    if (sent == NULL)
         return;
-    }
+    sent->again = FALSE;
+    packer->n_again--;
 }
 
 gboolean

@@ -19,14 +19,11 @@ typedef struct {
 } PackerCounts;
 
 /** total (kept): where its counts are added when it is freed. Crew and known (may be NULL) are
- * kept, not owned; the crew's tools must be packer_tools_new's. */
+ * kept, not owned; the crew's tools must be tools_new()'s (tools.h). */
 Packer *packer_new(Crew *crew, Known *known, PackerCounts *total);
 /** Waits for batches that the crew has. */
 void packer_free(Packer *packer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Packer, packer_free)
-
-gpointer packer_tools_new(void);
-void packer_tools_free(gpointer tools);
 
 /** Does what is read now go as it is, DATA, and not through the packer? Then tell packer_direct. */
 gboolean packer_is_aside(Packer *packer);

@@ -39,6 +39,16 @@ page_batch_clear(PageBatch *batch)
     memset(batch, 0, G_STRUCT_OFFSET(PageBatch, pages));
 }
 
+gboolean
+page_batch_has(const PageBatch *batch, PageOp op)
+{
+    for (guint i = 0; i < batch->n_pages; i++) {
+        if (batch->pages[i].op == op)
+            return TRUE;
+    }
+    return FALSE;
+}
+
 /* zstd takes its memory at first use: all of it now, at the size and level that need most. */
 static void
 warm_up(PageCodec *codec)

@@ -167,6 +167,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(PageCodec, page_codec_free)
 /** Bytes that it holds. */
 gsize page_codec_size(const PageCodec *codec);
 
+/** Does any of its pages have that op? */
+gboolean page_batch_has(const PageBatch *batch, PageOp op);
+
 /**
  * Tells where pages are in raw[0..raw_length). Call it as often as needed, in order. Spans that
  * overlap, go back, leave the batch or don't fit any more are left to be literal bytes.

@@ -33,6 +33,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "flyway/tools.h"
 
 #define LEAVE_US (3 * G_USEC_PER_SEC)
 #define M(state) (1u << SESSION_##state)
@@ -533,7 +534,7 @@ make_packer(Session *session)
     if (!(session->abilities & FLYWAY_ABILITY_PAGES))
         return NULL;
     if (session->crew == NULL)
-        session->crew = crew_new(session->threads, packer_tools_new, packer_tools_free);
+        session->crew = crew_new(session->threads, tools_new, tools_free);
     if (session->crew != NULL)
         return packer_new(session->crew, known_for_lane(session), &session->packed);
     g_warning("No thread for packing can be had (%s): the stream is sent as it is",
@@ -547,7 +548,7 @@ session_unpacker(Session *session)
     if (!(session->abilities & FLYWAY_ABILITY_PAGES))
         return NULL;
     if (session->crew == NULL)
-        session->crew = crew_new(1, unpacker_tools_new, unpacker_tools_free);
+        session->crew = crew_new(1, tools_new, tools_free);
     return session->crew != NULL ? unpacker_new(session->crew, known_for_lane(session)) : NULL;
 }
 

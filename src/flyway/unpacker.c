@@ -13,21 +13,17 @@
  * pages in it that were referred to, at the same places: they are told to the session's set as if
  * they had been fetched, but stored anew.
  *
- * Bounds: AHEAD batches of 274 KiB, and what the lane's window lets in, packed.
+ * Bounds: AHEAD batches of 274 KiB, and what the lane's window lets in, packed: a payload is at
+ * most 256 bytes longer than what it becomes, and there are at most ENTRIES_MAX entries.
  */
 #include "flyway/unpacker.h"
 
 #include <errno.h>
 #include <string.h>
+#include "flyway/tools.h"
 
 #define AHEAD 4u
-#define ENTRIES_MAX                                                                                \
-    8192 /* of any honest source's: each takes a few hundred bytes more than it has */
-
-typedef struct {
-    PageCodec *codec;
-    PageHasher *hasher; /* made when first needed */
-} Tools;
+#define ENTRIES_MAX 8192u
 
 /* A batch, or direct bytes. */
 typedef struct {
@@ -54,32 +50,12 @@ struct Unpacker {
     Known *known;
     GQueue entries;     /* Entry */
     GPtrArray *batches; /* that no entry has */
-    guint n_batches;    /* so many there are */
     guint n_submitted;  /* batches that are with the crew, or done */
     guint32 n_came;     /* batches so far */
     gsize bytes;
     guint32 kept;
     gboolean stalled; /* the thread's while it has any */
 };
-
-gpointer
-unpacker_tools_new(void)
-{
-    Tools *tools = g_new0(Tools, 1);
-
-    tools->codec = page_codec_new();
-    return tools;
-}
-
-void
-unpacker_tools_free(gpointer data)
-{
-    Tools *tools = data;
-
-    page_codec_free(tools->codec);
-    hash_free(tools->hasher);
-    g_free(tools);
-}
 
 Unpacker *
 unpacker_new(Crew *crew, Known *known)
@@ -140,15 +116,9 @@ static void
 prepare(const Entry *entry, Tools *tools)
 {
     const Known *known = entry->owner->known;
-    gboolean any = FALSE;
 
-    for (guint i = 0; i < entry->batch->n_pages; i++)
-        any |= entry->batch->pages[i].op == PAGE_OP_NEW;
-    if (!any || !known_keeps(known))
-        return;
-    if (tools->hasher == NULL)
-        tools->hasher = known_hasher_new(known);
-    page_prepare(entry->batch, tools->hasher);
+    if (known_keeps(known) && page_batch_has(entry->batch, PAGE_OP_NEW))
+        page_prepare(entry->batch, tools_hasher(tools, known));
 }
 
 /* The batch that came again. */
@@ -221,11 +191,9 @@ run(CrewJob *job, gpointer data)
         entry->kept = known_kept(unpacker->known);
     } else if (entry->result == 0) {
         entry->kept = G_MAXUINT32;
-        for (guint i = 0; i < entry->batch->n_pages; i++) {
-            if (entry->batch->pages[i].op == PAGE_OP_REF) {
-                entry->result = -EPROTO;
-                entry->why = "it refers to what this host never had";
-            }
+        if (page_batch_has(entry->batch, PAGE_OP_REF)) {
+            entry->result = -EPROTO;
+            entry->why = "it refers to what this host never had";
         }
     }
     unpacker->stalled = entry->result == -ENOENT;
@@ -302,30 +270,22 @@ unpacker_direct(Unpacker *unpacker, const guint8 *bytes, gsize length)
     unpacker->bytes += length;
 }
 
-/* All that were submitted are the thread's no more, and are to be done again. */
+/* The thread has let pass all that it was given: they are to be done again. */
 static void
 restart(Unpacker *unpacker)
 {
-    guint left = unpacker->n_submitted;
-
-    for (GList *link = unpacker->entries.head; link != NULL && left > 0; link = link->next) {
+    for (GList *link = unpacker->entries.head; link != NULL; link = link->next) {
         const Entry *entry = link->data;
 
-        if (entry->batch == NULL)
-            continue;
-        if (!crew_is_done(&entry->job))
-            return; /* not yet: it lets them pass one after the other */
-        left--;
+        if (entry->batch != NULL && !crew_is_done(&entry->job))
+            return; /* not yet */
     }
     unpacker->stalled = FALSE;
-    left = unpacker->n_submitted;
-    for (GList *link = unpacker->entries.head; link != NULL && left > 0; link = link->next) {
+    for (GList *link = unpacker->entries.head; link != NULL; link = link->next) {
         Entry *entry = link->data;
 
-        if (entry->batch == NULL)
-            continue;
-        left--;
-        crew_submit(unpacker->crew, &entry->job);
+        if (entry->batch != NULL)
+            crew_submit(unpacker->crew, &entry->job);
     }
 }
 

@@ -11,15 +11,12 @@
  */
 typedef struct Unpacker Unpacker;
 
-/** crew: of one thread, its tools unpacker_tools_new's; known: NULL, or only the crew's from now
+/** crew: of one thread, its tools tools_new()'s (tools.h); known: NULL, or only the crew's from now
  * on. Both are kept, not owned. */
 Unpacker *unpacker_new(Crew *crew, Known *known);
 /** Waits for a batch that the crew has. */
 void unpacker_free(Unpacker *unpacker);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpacker, unpacker_free)
-
-gpointer unpacker_tools_new(void);
-void unpacker_tools_free(gpointer tools);
 
 /** What came, in its order. room: raw bytes that it may have at most. FALSE with fault. */
 gboolean unpacker_batch(Unpacker *unpacker, const guint8 *payload, gsize length, gsize room,

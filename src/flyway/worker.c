@@ -30,6 +30,7 @@
 #include <unistd.h>
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/hex.h"
 #include "flyway/control.h"
 #include "flyway/spawn.h"
 
@@ -287,7 +288,7 @@ set_unexpected_end(Worker *worker, const siginfo_t *info)
 {
     WorkerStatus *status = &worker->status;
 
-    if (status->state == WORKER_FAILED || status->state == WORKER_ENDED)
+    if (worker_is_over(worker))
         return;
     status->state = WORKER_FAILED;
     g_clear_error(&status->error);
@@ -530,14 +531,12 @@ send_recall_set(Worker *worker, const char *id, const RecallFiles *files)
 static void
 send_recall(Worker *worker, const RecallLoan *recall)
 {
-    char key[2 * RECALL_KEY_SIZE + 1];
+    g_autofree char *key = hex_encode(recall->group_key, sizeof recall->group_key);
     ControlRequest message = { .action = CONTROL_RECALL, .key = key };
     const RecallTicket *ticket = &recall->ticket;
 
-    for (guint i = 0; i < RECALL_KEY_SIZE; i++)
-        g_snprintf(key + (gsize)2 * i, 3, "%02x", recall->group_key[i]);
     request(worker, &message, NULL, 0);
-    explicit_bzero(key, sizeof key);
+    explicit_bzero(key, strlen(key));
     for (guint i = 0; i < recall->n_sets; i++)
         send_recall_set(worker, recall->sets[i].id, &recall->sets[i].files);
     if (ticket->index_fd < 0 || ticket->pages_fd < 0)
@@ -652,6 +651,12 @@ const WorkerStatus *
 worker_status(const Worker *worker)
 {
     return &worker->status;
+}
+
+gboolean
+worker_is_over(const Worker *worker)
+{
+    return worker->status.state == WORKER_FAILED || worker->status.state == WORKER_ENDED;
 }
 
 /* The oldest open question of a kind, from now on answered; 0 = none. */

@@ -95,6 +95,8 @@ Worker *worker_start(const WorkerConfig *config, GMainContext *context, WorkerFu
 /** Finds a running worker again by the folder's control socket; NOT_FOUND where nobody listens. */
 Worker *worker_attach(WorkerSide side, const char *folder, GMainContext *context, WorkerFunc func, gpointer data, GError **error);
 const WorkerStatus *worker_status(const Worker *worker);
+/** Its last state is reached: FAILED or ENDED. The process may live on for a while. */
+gboolean worker_is_over(const Worker *worker);
 /** Asks for fresh counters; WORKER_EVENT_STATE follows. */
 void worker_refresh(Worker *worker);
 void worker_give_connection(Worker *worker, int fd); /* takes fd: connected TCP, preamble done */

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "flyway/protocol.h"
 #include "flyway/worker.h"
 
 const ConfigKey agent_config_keys[] = {
@@ -45,7 +46,7 @@ const ConfigKey agent_config_keys[] = {
       "The worker program." },
     { "flyway", "resume_s", CONFIG_INT, "20", 1, 300,
       "Seconds that a migration whose connections were lost is given to go on." },
-    { "flyway", "connections", CONFIG_INT, "1", 1, 8,
+    { "flyway", "connections", CONFIG_INT, "1", 1, FLYWAY_LINKS,
       "Connections that a migration away from here uses, at least one for each address of the "
       "destination." },
     { "flyway", "threads", CONFIG_INT, "0", 0, FLYWAY_THREADS,

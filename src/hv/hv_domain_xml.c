@@ -370,8 +370,7 @@ devices_parse(xmlNode *domain)
     return devices;
 }
 
-/* ---- what people tell Godwit of the VM
- * --------------------------------------------------------------
+/* ---- what people tell Godwit of the VM ----
  *
  *     <metadata>
  *       <godwit:vm xmlns:godwit="godwit:vm"> <godwit:recall group="web"/> </godwit:vm>

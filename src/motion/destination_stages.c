@@ -185,10 +185,9 @@ run_reserve(gpointer self, GError **error)
 static gboolean
 worker_over(gpointer self, GError **error)
 {
-    Destination *destination = self;
-    WorkerState state = worker_status(destination->worker)->state;
+    const Destination *destination = self;
 
-    return destination->worker_lost || state == WORKER_ENDED || state == WORKER_FAILED;
+    return destination->worker_lost || worker_is_over(destination->worker);
 }
 
 static gboolean

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "flyway/protocol.h"
 #include "motion/dial.h"
 #include "motion/shared.h"
 #include "preflight/preflight.h"
@@ -20,7 +21,6 @@
 #define PROGRESS_MS 500
 #define CLOCK_WARN_US (10 * G_TIME_SPAN_MILLISECOND)
 #define WORKER_END_MS 5000
-#define CONNECTIONS_MAX 8
 
 static Hv *
 hv_of(Source *source)
@@ -156,7 +156,7 @@ n_connections(Source *source)
     guint wanted = MAX(source->motion->config.flyway_connections,
                        g_strv_length(source->reservation->addresses));
 
-    return (int)CLAMP(wanted, 1, CONNECTIONS_MAX);
+    return (int)CLAMP(wanted, 1, FLYWAY_LINKS);
 }
 
 static gboolean
@@ -210,12 +210,11 @@ worker_is_gone(gpointer self, GError **error)
 }
 
 static gboolean
-worker_is_over(gpointer self, GError **error)
+worker_over(gpointer self, GError **error)
 {
     const Source *source = self;
-    WorkerState state = worker_status(source->worker)->state;
 
-    return source->worker_gone || state == WORKER_ENDED || state == WORKER_FAILED;
+    return source->worker_gone || worker_is_over(source->worker);
 }
 
 static gboolean
@@ -231,7 +230,7 @@ end_worker(Source *source)
     runner_wait(&source->runner, dials_have_ended, WORKER_END_MS, "the end of connecting", NULL);
     if (source->worker) {
         worker_end(source->worker);
-        if (!runner_wait(&source->runner, worker_is_over, WORKER_END_MS, "the session's end", NULL))
+        if (!runner_wait(&source->runner, worker_over, WORKER_END_MS, "the session's end", NULL))
             worker_kill(source->worker);
     }
     motion_remove_folder(source->motion, source->request->id);

@@ -11,7 +11,9 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "flyway/packer.h"
+#include "flyway/tools.h"
 #include "flyway/unpacker.h"
+#include "stream_kit.h"
 
 #define PAGES 3000u
 #define PATIENCE_MS 40000
@@ -83,23 +85,6 @@ change(World *world, guint nth)
         world->versions[i]++;
 }
 
-static void
-put(GByteArray *stream, guint64 value, guint size)
-{
-    guint8 bytes[8];
-
-    for (guint i = 0; i < size; i++)
-        bytes[i] = (guint8)(value >> 8 * (size - 1 - i));
-    g_byte_array_append(stream, bytes, size);
-}
-
-static void
-put_text(GByteArray *stream, const char *text)
-{
-    put(stream, strlen(text), 1);
-    g_byte_array_append(stream, (const guint8 *)text, (guint)strlen(text));
-}
-
 /* Every third page doesn't compress; every fifth one is like 40 others. */
 static void
 put_page(GByteArray *stream, guint32 number, guint version)
@@ -124,17 +109,7 @@ memory_stream(const World *world)
 {
     GByteArray *stream = g_byte_array_new();
 
-    put(stream, 0x5145564d00000003, 8);
-    put(stream, 1, 1); /* section 2, "ram", instance 0, version 4 */
-    put(stream, 2, 4);
-    put_text(stream, "ram");
-    put(stream, 4, 8);
-    put(stream, 1u << 30 | 4, 8);
-    put_text(stream, "pc.ram");
-    put(stream, 1u << 30, 8);
-    put(stream, 0x10, 8);
-    put(stream, 2, 1); /* a part of it */
-    put(stream, 2, 4);
+    begin_stream(stream, "pc.ram");
     put(stream, PAGES << 12 | 0x02, 8); /* names the block */
     put_text(stream, "pc.ram");
     put(stream, 0, 1);
@@ -363,8 +338,8 @@ move(World *world, guint from, const Twist *twist)
     for (guint i = 0; i < 2; i++)
         lane.known[i] = make_known(world, i == 0 ? from : 1 - from, i == 0, twist);
     agree(lane.known[0], lane.known[1]);
-    lane.crews[0] = crew_new(2, packer_tools_new, packer_tools_free);
-    lane.crews[1] = crew_new(1, unpacker_tools_new, unpacker_tools_free);
+    lane.crews[0] = crew_new(2, tools_new, tools_free);
+    lane.crews[1] = crew_new(1, tools_new, tools_free);
     lane.packer = packer_new(lane.crews[0], lane.known[0], &outcome.pages);
     lane.unpacker = unpacker_new(lane.crews[1], lane.known[1]);
     carry(&lane);

@@ -10,7 +10,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "flyway/tools.h"
 #include "flyway/unpacker.h"
+#include "stream_kit.h"
 
 #define PATIENCE_MS 40000
 #define EXTRA 2 /* batches beside one for each thread */
@@ -44,7 +46,7 @@ static void
 rig_up(Rig *rig, guint threads, guint32 seed)
 {
     *rig = (Rig){ .rand = g_rand_new_with_seed(seed), .now_us = 1 };
-    rig->crew = crew_new(threads, packer_tools_new, packer_tools_free);
+    rig->crew = crew_new(threads, tools_new, tools_free);
     g_assert_nonnull(rig->crew);
     rig->packer = make_packer(rig->crew, NULL, &rig->total);
     rig->in = page_batch_new();
@@ -239,39 +241,6 @@ carry(Rig *rig, const GByteArray *input, guint most, guint pauses)
 }
 
 /* ---- streams --------------------------------------------------------------------------------- */
-
-static void
-put(GByteArray *stream, guint64 value, guint size)
-{
-    guint8 bytes[8];
-
-    for (guint i = 0; i < size; i++)
-        bytes[i] = (guint8)(value >> 8 * (size - 1 - i));
-    g_byte_array_append(stream, bytes, size);
-}
-
-static void
-put_text(GByteArray *stream, const char *text)
-{
-    put(stream, strlen(text), 1);
-    g_byte_array_append(stream, (const guint8 *)text, (guint)strlen(text));
-}
-
-static void
-begin_stream(GByteArray *stream, const char *block)
-{
-    put(stream, 0x5145564d00000003, 8);
-    put(stream, 1, 1); /* section 2, "ram", instance 0, version 4 */
-    put(stream, 2, 4);
-    put_text(stream, "ram");
-    put(stream, 4, 8);
-    put(stream, 1u << 30 | 4, 8);
-    put_text(stream, block);
-    put(stream, 1u << 30, 8);
-    put(stream, 0x10, 8);
-    put(stream, 2, 1); /* a part of it */
-    put(stream, 2, 4);
-}
 
 typedef enum { ZERO, EASY, HARD, SAME, KINDS } PageKind;
 
@@ -632,7 +601,7 @@ visit_begin(Visit *visit, guint8 number, const Visit *before, gboolean lost)
     known_offer(visit->hosts[0].known, &offer);
     known_answer(visit->hosts[1].known, &offer, &answer);
     g_assert_cmpint(known_agree(visit->hosts[0].known, &answer), ==, 0);
-    visit->crew = crew_new(1, unpacker_tools_new, unpacker_tools_free);
+    visit->crew = crew_new(1, tools_new, tools_free);
     visit->unpacker = unpacker_new(visit->crew, visit->hosts[1].known);
     packer_free(visit->rig.packer);
     visit->rig.packer = make_packer(visit->rig.crew, visit->hosts[0].known, &visit->rig.total);

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "duo.h"
 #include "rpc_message.h"
+#include "stream_kit.h"
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -187,35 +188,18 @@ test_cuts(void)
 
 /* ---- recall ---------------------------------------------------------------------------------- */
 
-static void
-put(GByteArray *stream, guint64 value, guint size)
-{
-    for (guint i = 0; i < size; i++) {
-        guint8 byte = (guint8)(value >> 8 * (size - 1 - i));
-
-        g_byte_array_append(stream, &byte, 1);
-    }
-}
-
 /* So many pages that differ, as QEMU sends them. */
 static GByteArray *
 pages_stream(guint pages)
 {
-    static const char section[] = "\x01\0\0\0\2\3ram\0\0\0\0\0\0\0\4";
     GByteArray *stream = g_byte_array_new();
     g_autoptr(GRand) rand = g_rand_new_with_seed(pages);
 
-    put(stream, 0x5145564d00000003, 8);
-    g_byte_array_append(stream, (const guint8 *)section, sizeof section - 1);
-    put(stream, 1 << 30 | 4, 8);
-    g_byte_array_append(stream, (const guint8 *)"\6pc.ram", 7);
-    put(stream, 1 << 30, 8);
-    put(stream, 0x10, 8);
-    put(stream, 0x0200000002, 5);
+    begin_stream(stream, "pc.ram");
     for (guint i = 0; i < pages; i++) {
         put(stream, (guint64)i << 12 | (i > 0 ? 0x28 : 0x08), 8);
         if (i == 0)
-            g_byte_array_append(stream, (const guint8 *)"\6pc.ram", 7);
+            put_text(stream, "pc.ram");
         for (guint k = 0; k < PAGE_BYTES / 4; k++)
             put(stream, g_rand_int(rand), 4);
     }

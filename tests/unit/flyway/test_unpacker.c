@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The destination's pipeline against a source that breaks the protocol, and the order of what
  * leaves it. What honest sources send is test_known.c's and test_packer.c's. */
+#include "flyway/tools.h"
 #include "flyway/unpacker.h"
 
 #include <poll.h>
@@ -25,7 +26,7 @@ set_up(Fixture *f, gconstpointer with_recall)
 {
     static const guint8 id[RECALL_ID_SIZE] = { 1 }, key[RECALL_KEY_SIZE] = { 2 };
 
-    *f = (Fixture){ .crew = crew_new(1, unpacker_tools_new, unpacker_tools_free) };
+    *f = (Fixture){ .crew = crew_new(1, tools_new, tools_free) };
     if (with_recall != NULL) {
         f->known = known_new(FLYWAY_DESTINATION, id, key);
         g_assert_cmpint(known_keep(f->known, memfd_create("index", MFD_CLOEXEC),

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
+#include "flyway/protocol.h"
 
 RecallContext kit_context;
 PageHasher kit_hasher;
@@ -230,4 +231,32 @@ kit_check(RecallReader *reader, guint32 ordinal, guint32 number)
     kit_page(number, expected);
     g_assert_cmpmem(page, sizeof page, expected, sizeof expected);
     return TRUE;
+}
+
+void
+kit_check_set(const KitSet *set, guint32 n)
+{
+    RecallReader *reader = kit_reader(set, 1);
+
+    for (guint32 i = 0; i < n; i++)
+        g_assert_true(kit_check(reader, i, i));
+    recall_reader_free(reader);
+}
+
+void
+kit_work(const RecallLoan *loan, const char *migration, guint32 first, guint32 n)
+{
+    RecallWriterOptions options = { .index_fd = dup(loan->ticket.index_fd),
+                                    .pages_fd = dup(loan->ticket.pages_fd),
+                                    .max_bytes = loan->ticket.max_bytes };
+    RecallContext context = kit_context;
+    RecallWriter *writer = NULL;
+    RecallSeal seal;
+
+    memcpy(context.group_key, loan->group_key, sizeof context.group_key);
+    g_assert_true(flyway_uuid_parse(migration, options.id));
+    g_assert_cmpint(recall_writer_new(&context, &options, &writer), ==, 0);
+    g_assert_cmpuint(kit_add(writer, NULL, first, n), ==, n);
+    g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
+    recall_writer_free(writer);
 }

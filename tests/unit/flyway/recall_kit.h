@@ -3,6 +3,7 @@
 
 #include "flyway/recall_index.h"
 #include "flyway/recall_key.h"
+#include "flyway/recall_service.h"
 #include "flyway/recall_writer.h"
 
 /** Sets in memory files, pages by number, and faults of reading and writing. */
@@ -51,5 +52,11 @@ guint32 kit_add(RecallWriter *writer, const RecallIndex *index, guint32 first, g
 int kit_try_reader(const KitSet *sets, guint n, RecallReader **reader);
 RecallReader *kit_reader(const KitSet *sets, guint n);
 
+/** What a worker does with a loan: makes the set of that migration (its UUID) of n pages, from page
+ * number `first` on, and seals it. */
+void kit_work(const RecallLoan *loan, const char *migration, guint32 first, guint32 n);
+
 /** Fetches page `ordinal`, which must be page `number` or missing. TRUE: it was there. */
 gboolean kit_check(RecallReader *reader, guint32 ordinal, guint32 number);
+/** The set, read anew, has its first n pages, the pages 0 to n - 1. */
+void kit_check_set(const KitSet *set, guint32 n);

@@ -246,13 +246,9 @@ test_every_write_fails(void)
         kit_faults.writes_left = 0;
         g_assert_cmpuint(seal.pages, <=, taken);
         if (result == 0) {
-            RecallReader *reader = kit_reader(&set, 1);
-
-            for (guint32 i = 0; i < seal.pages; i++)
-                g_assert_true(kit_check(reader, i, i));
+            kit_check_set(&set, seal.pages);
             good++;
             cut += seal.ended != 0;
-            recall_reader_free(reader);
         } else {
             RecallReader *reader = NULL;
 
@@ -274,7 +270,6 @@ test_full_for_a_while(void)
     KitSet set;
     RecallWriterOptions options;
     RecallWriter *writer = NULL;
-    RecallReader *reader;
     RecallSeal seal;
     guint8 page[RECALL_PAGE_SIZE] __attribute__((aligned(8)));
 
@@ -295,10 +290,7 @@ test_full_for_a_while(void)
     g_assert_cmpint(seal.ended, !=, 0);
     g_assert_cmpuint(seal.pages, >, 0);
     recall_writer_free(writer);
-    reader = kit_reader(&set, 1);
-    for (guint32 i = 0; i < seal.pages; i++)
-        g_assert_true(kit_check(reader, i, i));
-    recall_reader_free(reader);
+    kit_check_set(&set, seal.pages);
     kit_set_close(&set);
 }
 
@@ -309,7 +301,6 @@ test_slow_disk(void)
     KitSet set;
     RecallWriterOptions options;
     RecallWriter *writer = NULL;
-    RecallReader *reader;
     RecallSeal seal;
     guint8 page[RECALL_PAGE_SIZE] __attribute__((aligned(8)));
 
@@ -329,10 +320,7 @@ test_slow_disk(void)
     g_assert_cmpint(seal.ended, ==, -EAGAIN);
     g_assert_cmpuint(seal.pages, ==, 160);
     recall_writer_free(writer);
-    reader = kit_reader(&set, 1);
-    for (guint32 i = 0; i < 160; i++)
-        g_assert_true(kit_check(reader, i, i));
-    recall_reader_free(reader);
+    kit_check_set(&set, 160);
     kit_set_close(&set);
 }
 

@@ -144,19 +144,8 @@ static void
 work(const RecallLoan *loan, guint number, guint32 first, guint32 pages)
 {
     g_autofree char *id = uuid(number);
-    RecallWriterOptions options = { .index_fd = dup(loan->ticket.index_fd),
-                                    .pages_fd = dup(loan->ticket.pages_fd),
-                                    .max_bytes = loan->ticket.max_bytes };
-    RecallContext context = kit_context;
-    RecallWriter *writer = NULL;
-    RecallSeal seal;
 
-    memcpy(context.group_key, loan->group_key, sizeof context.group_key);
-    g_assert_true(flyway_uuid_parse(id, options.id));
-    g_assert_cmpint(recall_writer_new(&context, &options, &writer), ==, 0);
-    g_assert_cmpuint(kit_add(writer, NULL, first, pages), ==, pages);
-    g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
-    recall_writer_free(writer);
+    kit_work(loan, id, first, pages);
 }
 
 static void

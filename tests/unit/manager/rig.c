@@ -330,6 +330,15 @@ rig_wait_host(Rig *rig, const char *host, const char *state)
     g_assert_nonnull(node);
 }
 
+void
+rig_join_both(Rig *rig, FakeAgent *h1, FakeAgent *h2)
+{
+    rig_join(rig, h1);
+    rig_join(rig, h2);
+    rig_wait_host(rig, "h1", "connected");
+    rig_wait_host(rig, "h2", "connected");
+}
+
 JsonNode *
 rig_wait_task(Rig *rig, const char *id, const char *state)
 {

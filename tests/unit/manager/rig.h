@@ -35,6 +35,8 @@ void rig_fails(Rig *rig, const char *method, const char *path, const char *body,
 /** Does as godwitd join does, then starts the agent; the manager's first try to connect has failed
  * by then. */
 void rig_join(Rig *rig, FakeAgent *agent);
+/** h1 and h2, which must have these names; until both are connected. */
+void rig_join_both(Rig *rig, FakeAgent *h1, FakeAgent *h2);
 char *rig_join_token(Rig *rig, const char *body);
 /** The body of POST /join; csr NULL: a good one, whose key goes to *key. (transfer full) */
 char *rig_join_body(const FakeAgent *agent, const char *token, const char *csr, char **key);

@@ -27,10 +27,7 @@ set_up(Fixture *fixture, gconstpointer unused)
     fixture->h2 = fake_agent_new(UUID_H2, "h2");
     fake_agent_set_vm(fixture->h1, noun_vm(UUID_WEB, "web", VM_RUNNING));
     fake_agent_set_vm(fixture->h1, noun_vm(UUID_DB, "db", VM_SHUTOFF));
-    rig_join(fixture->rig, fixture->h1);
-    rig_join(fixture->rig, fixture->h2);
-    rig_wait_host(fixture->rig, "h1", "connected");
-    rig_wait_host(fixture->rig, "h2", "connected");
+    rig_join_both(fixture->rig, fixture->h1, fixture->h2);
 }
 
 static void

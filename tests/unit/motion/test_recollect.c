@@ -79,26 +79,6 @@ statistics(Fixture *f)
     return status.statistics;
 }
 
-/* What a worker does with the loan. */
-static void
-work(const RecallLoan *loan, const char *migration)
-{
-    g_autofree char *id = g_ascii_strdown(migration, -1);
-    RecallWriterOptions options = { .index_fd = dup(loan->ticket.index_fd),
-                                    .pages_fd = dup(loan->ticket.pages_fd),
-                                    .max_bytes = loan->ticket.max_bytes };
-    RecallContext context = kit_context;
-    RecallWriter *writer = NULL;
-    RecallSeal seal;
-
-    memcpy(context.group_key, loan->group_key, sizeof context.group_key);
-    g_assert_true(flyway_uuid_parse(id, options.id));
-    g_assert_cmpint(recall_writer_new(&context, &options, &writer), ==, 0);
-    g_assert_cmpuint(kit_add(writer, NULL, 100, 50), ==, 50);
-    g_assert_cmpint(recall_writer_finish(writer, &seal), ==, 0);
-    recall_writer_free(writer);
-}
-
 /* One migration. Returns how many sets it could recall. */
 static guint
 migrate(Fixture *f, const char *id, const char *peer, gboolean moved, const Recollection *told)
@@ -107,7 +87,7 @@ migrate(Fixture *f, const char *id, const char *peer, gboolean moved, const Reco
 
     g_assert_nonnull(loan);
     g_assert_cmpint(loan->ticket.pages_fd, >=, 0);
-    work(loan, id);
+    kit_work(loan, id, 100, 50);
     recollect_end(f->service, id, moved, told);
     return loan->n_sets;
 }

@@ -33,9 +33,10 @@ hash_new(const guint8 key[PAGE_KEY_BYTES])
 {
     PageHasher *hasher = g_new0(PageHasher, 1);
 
-    if (gnutls_hmac_init(&hasher->hmac, GNUTLS_MAC_SHA256, key, PAGE_KEY_BYTES) < 0)
-        g_clear_pointer(&hasher, g_free);
-    return hasher;
+    if (gnutls_hmac_init(&hasher->hmac, GNUTLS_MAC_SHA256, key, PAGE_KEY_BYTES) >= 0)
+        return hasher;
+    g_free(hasher);
+    return NULL;
 }
 
 void

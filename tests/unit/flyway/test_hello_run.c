@@ -250,7 +250,7 @@ test_refusals(void)
 
 /* ---- what ends before a hello ---------------------------------------------------------------- */
 
-/* Whoever has another cluster's certificate is told so, and so is this host's godwitd. */
+/* Someone of another cluster: its end says so first. */
 static void
 test_stranger(void)
 {
@@ -269,7 +269,7 @@ test_stranger(void)
             result = link_handshake(pair.link);
         run(&pair);
     }
-    assert_fails(&pair, GODWIT_ERROR_UNAUTHORIZED, "no good certificate of this cluster");
+    assert_fails(&pair, GODWIT_ERROR_UNAUTHORIZED, "are both hosts in one cluster?");
     identity_free(foreign);
     pair_down(&pair);
 }

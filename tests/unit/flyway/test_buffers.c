@@ -67,10 +67,23 @@ test_sizes(void)
     }
 }
 
+/* What the listener didn't make large stays as it is: it couldn't be made large again. */
+static void
+test_ordinary(void)
+{
+    fd_auto int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int before = bytes_of(fd, SO_RCVBUF);
+
+    buffers_await(fd);
+    g_assert_cmpint(bytes_of(fd, SO_RCVBUF), ==, before);
+    buffers_await(-1); /* its connection has ended meanwhile */
+}
+
 int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/flyway/buffers/sizes", test_sizes);
+    g_test_add_func("/flyway/buffers/ordinary", test_ordinary);
     return g_test_run();
 }

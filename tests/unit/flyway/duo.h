@@ -10,7 +10,7 @@
  * one of them, and the test plays the other.
  */
 #define SECOND G_USEC_PER_SEC
-#define PEERS 8
+#define PEERS 16
 
 typedef struct {
     Rig *rig;             /* identities and listeners */

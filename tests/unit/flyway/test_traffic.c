@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/fd.h"
 #include "duo.h"
+#include "foe.h"
 #include "rpc_message.h"
 #include "stream_kit.h"
 
@@ -539,85 +540,6 @@ test_finish(void)
 }
 
 /* ---- a peer that breaks the protocol --------------------------------------------------------- */
-
-typedef struct {
-    Duo duo;
-    FlywaySide side; /* of the session */
-    LinkKeys *keys;
-    Link *link;
-} Foe;
-
-/* The other side of a session, up to the accepted hello. */
-static void
-foe_up(Foe *foe, FlywaySide side)
-{
-    Hello hello = { 0 };
-    HelloTerms terms;
-    int fds[2];
-
-    *foe = (Foe){ .side = side };
-    duo_up(&foe->duo, 1);
-    drop_session(&foe->duo, !side);
-    terms = terms_of(foe->duo.rig, !side);
-    foe->keys = link_keys_new(foe->duo.rig->identities[!side], NULL);
-    rig_tcp_pair(fds);
-    if (side == FLYWAY_DESTINATION)
-        session_give_connection(foe->duo.sessions[side], 0, fds[0]);
-    else
-        foe->duo.give = fds[0];
-    hello_begin(&hello, &terms, foe->keys, fds[1], clock_monotonic_us());
-    while (hello.state != HELLO_ACCEPTED) {
-        g_assert_cmpint(hello.state, !=, HELLO_FAILED);
-        hello_run(&hello, &terms, clock_monotonic_us());
-        round_of(&foe->duo);
-    }
-    foe->link = hello_take(&hello);
-    while (link_flush(foe->link) != 0)
-        round_of(&foe->duo);
-    UNTIL(&foe->duo, foe->duo.sessions[side]->state == SESSION_OPEN);
-}
-
-static void
-foe_down(Foe *foe)
-{
-    link_free(foe->link);
-    link_keys_free(foe->keys);
-    duo_down(&foe->duo);
-}
-
-static void
-say(Foe *foe, const Frame *frame)
-{
-    gsize room;
-    guint8 *out;
-
-    while (link_flush(foe->link) == -EAGAIN)
-        round_of(&foe->duo);
-    out = link_tx_room(foe->link, &room);
-    link_tx_add(foe->link, frame_encode(frame, out, room));
-    link_flush(foe->link);
-}
-
-/* What the session says until a frame of that type. */
-static Frame
-await_frame(Foe *foe, FrameType type)
-{
-    Frame frame = { 0 };
-
-    while (frame.type != type) {
-        const char *why;
-        gsize length, used;
-        const guint8 *bytes = link_rx(foe->link, &length);
-
-        if (frame_decode(bytes, length, &frame, &used, &why) == 0) {
-            link_rx_drop(foe->link, used);
-            continue;
-        }
-        round_of(&foe->duo);
-        g_assert_cmpint(link_receive(foe->link), !=, -EPIPE);
-    }
-    return frame;
-}
 
 static guint8 bytes_of_batch[FRAME_BATCH_MAX];
 

@@ -30,12 +30,14 @@ typedef struct {
 static const PaceRule wire_rule = { 2 * 1000, 256 * 1024, PACE_LEAST };
 static const PaceRule raw_rule = { 10 * 1000, 512 * 1024, PACE_LEAST_RAW };
 
+/* More than was sent can be taken only where the peer makes its window larger. */
 static guint64
 room_of(const Pace *pace, const PaceFlow *flow, const PaceRule *rule)
 {
     double best = MAX(flow->best[0], flow->best[1]);
     double bytes = 2 * best * (double)(pace->trip_us + rule->work_us) + rule->slack;
-    guint64 most = MAX((guint64)bytes, rule->least), on_way = flow->sent - flow->taken;
+    guint64 most = MAX((guint64)bytes, rule->least);
+    guint64 on_way = flow->sent > flow->taken ? flow->sent - flow->taken : 0;
 
     return on_way < most ? most - on_way : 0;
 }

@@ -495,7 +495,7 @@ run_hellos(Session *session, const struct pollfd *entries, gint64 now_us)
     for (guint i = 0; i < SESSION_HELLOS; i++) {
         Hello *hello = &session->hellos[i];
 
-        if (hello->link == NULL && !(hello->state == HELLO_FAILED && hello->fault.set))
+        if (hello->link == NULL && !hello->fault.set)
             continue;
         if (hello->link != NULL &&
             (polled(entries, hello->poll_index) || now_us >= hello->deadline_us))

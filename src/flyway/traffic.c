@@ -583,7 +583,7 @@ traffic_send(Session *session, Strand *strand, gboolean *lost, Fault *fault)
 {
     Sending sending = { session, strand, fault };
 
-    for (int i = 0; i <= SENDS_PER_ROUND; i++) {
+    for (int i = 0;; i++) {
         int result = link_flush(strand->link);
 
         if (result == -EAGAIN)

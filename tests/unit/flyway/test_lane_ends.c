@@ -196,11 +196,18 @@ test_after_close(void)
     foe_down(&foe);
 }
 
-/* At the source it is still judged what the peer misses. */
+/* At the source it is still judged what the peer misses of a stream; on other lanes it's nothing.
+ */
 static void
 test_missing_after_close(void)
 {
     Foe foe;
+
+    close(open_one(&foe, FLYWAY_SOURCE, LANE_RPC, 1000));
+    await_frame(&foe, FRAME_CLOSE);
+    say_next(&foe, (Frame){ .type = FRAME_MISSING, ON_1, .missing = { 3, 1 } });
+    settle(&foe);
+    foe_down(&foe);
 
     close(open_one(&foe, FLYWAY_SOURCE, LANE_STREAM, 1000));
     await_frame(&foe, FRAME_CLOSE);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <gnutls/gnutls.h>
@@ -259,6 +260,31 @@ test_strangers(void)
     duo_down(&duo);
 }
 
+/* While there is room for all nobody is displaced, whose turn it may be. */
+static void
+test_patient_stranger(void)
+{
+    int patient[2], fds[2];
+    guint8 byte;
+    Duo duo;
+
+    duo_up(&duo, 0);
+    rig_tcp_pair(patient);
+    session_give_connection(duo.sessions[1], 0, patient[0]);
+    for (guint i = 0; i < SESSION_HELLOS + 1; i++) {
+        rig_tcp_pair(fds);
+        session_give_connection(duo.sessions[1], 0, fds[0]);
+        shutdown(fds[1], SHUT_WR);
+        await_end(&duo, fds[1]);
+        close(fds[1]);
+    }
+    g_assert_cmpuint(duo.sessions[1]->n_hellos, >, SESSION_HELLOS);
+    g_assert_cmpint(recv(patient[1], &byte, 1, MSG_DONTWAIT), <, 0);
+    g_assert_cmpint(errno, ==, EAGAIN);
+    close(patient[1]);
+    duo_down(&duo);
+}
+
 /* ---- answers to no question ------------------------------------------------------------------ */
 
 static void
@@ -450,6 +476,49 @@ test_counts(void)
     duo_down(&duo);
 }
 
+/* The destination's disk is full in the middle: the source is told how far it may refer, and what
+ * comes after is carried all the same. */
+static void
+test_short_store(void)
+{
+    static const guint64 room[] = { 64 << 20, 1 << 20 };
+    guint8 id[RECALL_ID_SIZE] = { 1 }, key[RECALL_KEY_SIZE] = "a group's key";
+    g_autoptr(GByteArray) stream = g_byte_array_new();
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+    int fd;
+    Duo duo;
+
+    begin_stream(stream, "pc.ram");
+    for (guint64 i = 0; i < 1200; i++) { /* each page twice */
+        put(stream, i << 12 | (i > 0 ? 0x28 : 0x08), 8);
+        if (i == 0)
+            put_text(stream, "pc.ram");
+        if (i % 600 == 0)
+            g_rand_set_seed(rand, 3);
+        for (guint k = 0; k < PAGE_BYTES / 4; k++)
+            put(stream, g_rand_int(rand), 4);
+    }
+    duo_up(&duo, 1);
+    for (int side = 0; side < 2; side++) {
+        Known *known = known_new(side, id, key);
+
+        g_assert_cmpint(known_keep(known, memfd_create("index", MFD_CLOEXEC),
+                                   memfd_create("pages", MFD_CLOEXEC), room[side]),
+                        ==, 0);
+        session_set_known(duo.sessions[side], known);
+    }
+    UNTIL(&duo, duo.sessions[0]->sets_came);
+    fd = open_lane(&duo, RIG_STREAM);
+    duo.wait_us = 1000;
+    carry_bytes(&duo, fd, duo.peers[RIG_STREAM][0], stream->data, stream->len);
+    UNTIL(&duo, duo.sessions[1]->sets_end != G_MAXUINT32 && duo.sessions[1]->due == 0);
+    g_assert_cmpuint(duo.sessions[1]->sets_end, <, 600);
+    UNTIL(&duo, line_kept_bytes(duo.sessions[1]->line) == 0); /* the source has heard of it */
+    g_assert_true(session_is_open(duo.sessions[0]));
+    close(fd);
+    duo_down(&duo);
+}
+
 /* ---- peers that can less --------------------------------------------------------------------- */
 
 static void
@@ -565,6 +634,10 @@ test_no_acks(void)
         round_of(&foe.duo);
     take_data(&foe);
     g_assert_cmpint(session->state, ==, SESSION_LEAVING);
+    g_assert_cmpint(session->lanes[0].state, ==, LANE_CLOSED);
+    say_next(&foe, (Frame){ .type = FRAME_CLOSE, .lane = 1 }); /* crosses ours, which waits */
+    rounds_of(&foe);
+    g_assert_cmpint(session->lanes[0].state, ==, LANE_LAST);
     turn(3 * SECOND);
     UNTIL(&foe.duo, session->state == SESSION_ENDED);
     foe_down(&foe);
@@ -748,6 +821,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/session-ends/wrong-ticket", test_wrong_ticket);
     g_test_add_func("/flyway/session-ends/no-tls", test_no_tls);
     g_test_add_func("/flyway/session-ends/strangers", test_strangers);
+    g_test_add_func("/flyway/session-ends/patient-stranger", test_patient_stranger);
     g_test_add_func("/flyway/session-ends/wrong-answers", test_wrong_answers);
     g_test_add_func("/flyway/session-ends/late-connection", test_late_connection);
     g_test_add_func("/flyway/session-ends/all-lanes", test_all_lanes);
@@ -755,6 +829,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/session-ends/leave-in-between", test_leave_in_between);
     g_test_add_func("/flyway/session-ends/no-crew", test_no_crew);
     g_test_add_func("/flyway/session-ends/counts", test_counts);
+    g_test_add_func("/flyway/session-ends/short-store", test_short_store);
     g_test_add_func("/flyway/session-ends/plain-destination", test_plain_destination);
     g_test_add_func("/flyway/session-ends/plain-source", test_plain_source);
     g_test_add_func("/flyway/session-ends/no-acks", test_no_acks);

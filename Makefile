@@ -33,6 +33,11 @@ coverage:
 	tools/setup build
 	tools/coverage $(ARGS)
 
+# Flyway's unit tests under ThreadSanitizer.
+tsan:
+	tools/setup build check
+	tools/tsan $(ARGS)
+
 # What moves cost beside virsh migrate: hours. ARGS='--repeat 1 --link 1gbit' for a first look;
 # BENCH=moves or BENCH=cuts for the others. See bench/README.md.
 BENCH ?= flyway
@@ -48,4 +53,4 @@ install: build
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all build programs demo check coverage bench install clean
+.PHONY: all build programs demo check coverage tsan bench install clean

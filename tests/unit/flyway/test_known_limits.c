@@ -209,6 +209,7 @@ test_took_unjudged(void)
     g_autoptr(Known) destination = NULL;
     g_autoptr(Known) source = NULL;
     g_autoptr(PageBatch) batch = page_batch_new();
+    guint8 page[PAGE_BYTES] __attribute__((aligned(8)));
     FrameSets offer, answer;
     KnownCounts counts;
     KitSet ours, theirs;
@@ -220,7 +221,8 @@ test_took_unjudged(void)
     known_offer(source, &offer);
     known_answer(destination, &offer, &answer);
     g_assert_true(answer.keeps);
-    kit_page(3, batch->raw);
+    kit_page(3, page);
+    memcpy(batch->raw, page, sizeof page);
     batch->n_pages = 4;
     batch->pages[0] = (PageItem){ .op = PAGE_OP_REF, .reference = { 1, 3 } };
     batch->pages[1] = (PageItem){ .op = PAGE_OP_REF, .reference = { 1, 3 } };

@@ -122,6 +122,7 @@ test_bad_identity(void)
     Session session;
 
     broken.key = (char *)"no key at all";
+    g_assert_null(link_keys_new(&broken, NULL)); /* where nobody wants to know why */
     session_init(&session);
     session_start(&session, &config);
     assert_fault(&session, GODWIT_ERROR_INVALID, "Can't use this host's certificate");

@@ -12,8 +12,8 @@
  * `pages`.
  *
  * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or MANY times as
- * fast as QEMU, the fastest way wins; but one that was never seen at its limit, nor carrying more
- * than SPARED_BPS, is spared as long as LZ4 keeps up with QEMU. On a slower one bytes count, too: a
+ * fast as QEMU, the fastest way wins; but one that was never seen carrying SPARED_BPS is spared as
+ * long as LZ4 keeps up with QEMU. On a slower one bytes count, too: a
  * way is worth speed x wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much
  * and is no more than 29 % slower; but never what is slower than PASS by more than 5 %, or than 0.7
  * of the fastest (3 % more or less, for who is in and who isn't). PASS itself counts for 5 % less
@@ -28,7 +28,9 @@
  * the link's rate was seen before, the belief grows, so that a link that became faster is found;
  * each time that turns out wrong (a look that costs a few intervals), the patience is doubled, up
  * to 4 s, so that looks become rare. Without the growth the policy could get stuck: a codec that is
- * the bottleneck makes any link look slow.
+ * the bottleneck makes any link look slow. It doesn't grow beyond REACH times the most that was
+ * sent, or would have been by PASS: enough for a cheaper way to be tried, and to send more; one
+ * moment of saturation and then a slow QEMU are no sign of a link without limits.
  *
  * Ways not in use are tried with single batches now and then, so seldom that it costs at most 1/32
  * of the codec's time.
@@ -61,6 +63,7 @@
 #define LINK_MIN_BPS 1e3
 #define SATURATED 0.5
 #define GROWTH 0.5 /* per second, in the first */
+#define REACH 16.0
 #define PATIENCE_S 0.5
 #define PATIENCE_MAX_S 4.0
 #define WIRE_MIN 1e-5 /* payload per raw byte: never nothing */
@@ -170,18 +173,21 @@ saturated(Policy *policy, double rate)
     if (policy->confirmed_bps > 0 && rate < policy->link_bps * 0.97)
         policy->patience_s = MIN(policy->patience_s * 2, PATIENCE_MAX_S);
     policy->hold_s = policy->patience_s;
-    policy->confirmed_bps = rate;
+    policy->confirmed_bps = policy->seen_bps = rate;
     /* Down at once: a belief too high makes the link the bottleneck. */
     blend(&policy->link_bps, rate, rate < policy->link_bps ? 0.7 : 0.3);
 }
 
 /* Nothing waited: it may be faster than believed. */
 static void
-grow(Policy *policy, double seconds)
+grow(Policy *policy, double seconds, double raw_bps)
 {
+    double most = REACH * MAX(policy->seen_bps, raw_bps), grown;
+
     policy->hold_s -= seconds;
+    grown = policy->link_bps * (1 + GROWTH * (1 - 2 * policy->hold_s) * seconds);
     if (policy->hold_s <= 0)
-        policy->link_bps *= 1 + GROWTH * (1 - 2 * policy->hold_s) * seconds;
+        policy->link_bps = MAX(policy->link_bps, MIN(grown, most));
 }
 
 /* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do. */
@@ -200,14 +206,15 @@ learn_demand(Policy *policy, const PolicyInterval *interval, double raw_bps)
 void
 policy_interval(Policy *policy, const PolicyInterval *interval)
 {
-    double rate;
+    double rate, raw_bps;
 
     if (!(interval->seconds > 0))
         return;
     policy->intervals++;
     rate = (double)interval->sent_bytes / interval->seconds;
+    raw_bps = (double)interval->raw_bytes / interval->seconds;
     policy->seen_bps = MAX(policy->seen_bps, rate);
-    learn_demand(policy, interval, (double)interval->raw_bytes / interval->seconds);
+    learn_demand(policy, interval, raw_bps);
     if (policy->confirmed_bps > 0 && rate > policy->confirmed_bps * 1.2) {
         /* Faster than when it was last the bottleneck: it has changed. */
         policy->patience_s = PATIENCE_S;
@@ -217,7 +224,7 @@ policy_interval(Policy *policy, const PolicyInterval *interval)
         saturated(policy, rate);
     } else {
         if (interval->starved < STARVED || policy->confirmed_bps == 0)
-            grow(policy, interval->seconds);
+            grow(policy, interval->seconds, raw_bps);
         policy->link_bps = MAX(policy->link_bps, rate);
     }
     policy->link_bps = CLAMP(policy->link_bps, LINK_MIN_BPS, LINK_MAX_BPS);
@@ -267,7 +274,7 @@ link_is_slow(const Policy *policy)
     double lz4_bps = policy->threads / MAX(cpu_of(policy, POLICY_LZ4), 1e-15);
     double enough_bps = policy->pages * MIN(lz4_bps, MANY * policy->demand_bps);
 
-    if (policy->confirmed_bps == 0 && policy->seen_bps < SPARED_BPS && lz4_bps > policy->demand_bps)
+    if (policy->seen_bps < SPARED_BPS && lz4_bps > policy->demand_bps)
         return TRUE;
     return policy->link_bps < enough_bps * (policy->slow ? 1.25 : 0.8);
 }

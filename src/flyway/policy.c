@@ -8,7 +8,7 @@
  *
  * `pages` is what part of the stream isn't zero pages, `plain` what of it is left to pack after
  * references; hash and pack are seconds per byte, ratio is per plain byte, so that they hold
- * whatever the mixture. All are smoothed over some eight batches. PASS hashes nothing and sends
+ * whatever the mixture. All are smoothed over some 32 batches. PASS hashes nothing and sends
  * `pages`.
  *
  * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or MANY times as
@@ -32,23 +32,32 @@
  * sent, or would have been by PASS: enough for a cheaper way to be tried, and to send more; one
  * moment of saturation and then a slow QEMU are no sign of a link without limits.
  *
+ * QEMU is believed to have no more than MORE times what it had of late: where guests keep all cores
+ * busy neither link nor codec is the limit, whatever way is taken, and bytes may as well be saved.
+ *
+ * Memory isn't the same everywhere, nor are the cores as free all the time. So what a way costs is
+ * a mean over some MiB for the present one and over several probes for another: one that follows
+ * each patch of text or of nearly nothing would be compared with others' means, and the choice
+ * would be late for each patch.
+ *
  * Ways not in use are tried with single batches now and then, so seldom that it costs at most 1/32
  * of the codec's time.
  */
 #include <math.h>
 #include "flyway/policy.h"
 
-#define SMOOTHING 8.0
+#define SMOOTHING 32.0
+#define PROBE_WEIGHT 4
 #define FULL_WEIGHT_BYTES 65536.0
 #define LOOK_EVERY 16 /* batches */
 #define MIN_STAY 64   /* batches, and */
 #define MIN_INTERVALS 2
-#define PROBE_EVERY 256
+#define PROBE_EVERY 64
 #define PROBE_SHARE 32.0
 #define TIE 0.97
 #define GAIN 1.08
 #define PASS_WORTH 0.95
-#define OUTLIER 4.0
+#define OUTLIER 2.0
 #define FLOOR 0.7
 #define UNFIT 0.5
 #define SLACK 0.03
@@ -57,6 +66,8 @@
 #define MANY 8 /* a link so many times as fast as QEMU has bytes to spare */
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
+#define MORE 3.0
+#define PEAK_FADES 0.95 /* an interval */
 #define LINK_START_BPS 1e9
 #define SPARED_BPS 3e8
 #define LINK_MAX_BPS 1e12
@@ -160,7 +171,11 @@ policy_packed(Policy *policy, const PolicySample *sample)
     }
     if (sample->plain_bytes < PAGE_BYTES)
         return;
-    weight = weight_of(sample->plain_bytes) * (cost->measured ? 1 : SMOOTHING / 2);
+    weight = weight_of(sample->plain_bytes);
+    if (!cost->measured)
+        weight *= SMOOTHING / 2;
+    else if (sample->way != policy->way)
+        weight *= PROBE_WEIGHT;
     blend_time(&cost->pack_s, sample->pack_s / sample->plain_bytes, weight);
     blend(&cost->ratio, (double)sample->payload_bytes / sample->plain_bytes, weight);
     cost->measured = TRUE;
@@ -190,16 +205,19 @@ grow(Policy *policy, double seconds, double raw_bps)
         policy->link_bps = MAX(policy->link_bps, MIN(grown, most));
 }
 
-/* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do. */
+/* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do, save that
+ * it isn't a multiple of what it did. */
 static void
 learn_demand(Policy *policy, const PolicyInterval *interval, double raw_bps)
 {
+    policy->peak_bps = MAX(policy->peak_bps * PEAK_FADES, raw_bps);
     if (interval->starved < STARVED)
-        policy->demand_bps = MIN(policy->demand_bps * 2, DEMAND_MAX_BPS);
+        policy->demand_bps = MIN(policy->demand_bps * 2, MORE * policy->peak_bps);
     else if (policy->demand_bps > raw_bps * 10)
         policy->demand_bps = raw_bps * DEMAND_MORE;
     else
-        blend(&policy->demand_bps, raw_bps * DEMAND_MORE, 0.3);
+        blend(&policy->demand_bps, raw_bps * DEMAND_MORE,
+              interval->starved > SATURATED ? 0.7 : 0.3);
     policy->demand_bps = MAX(policy->demand_bps, LINK_MIN_BPS);
 }
 

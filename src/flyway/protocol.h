@@ -40,6 +40,7 @@
  * | SETS_REPLY   | 0    | yes    | destination | FrameSets of as many: what both may have         |
  * | SETS_END     | 0    | yes    | destination | u32: pages of the session from that number on    |
  * |              |      |        |             | can't be referred to                             |
+ * | STOPPED      | 0    | yes    | source      | none: the VM doesn't run any more                |
  * | PROVED       | 0    | yes    | source      | u64 sender's monotonic clock, us                 |
  * | REFUSED      | 0    | yes    | source      | none                                             |
  * | PING         | 0    |        | both        | u64 sender's monotonic clock, us                 |
@@ -78,6 +79,9 @@
  * MISSING, once for each; nothing that came after it is delivered before AGAIN has brought it. The
  * source can make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch
  * sent before.
+ *
+ * STOPPED, at most once: from here on all that is carried adds to the blackout, so the destination
+ * waits for no disk of its own that it can do without.
  *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
@@ -132,6 +136,7 @@ typedef enum {
     FRAME_AGAIN = 25,
     FRAME_PROVED = 32,
     FRAME_REFUSED = 33,
+    FRAME_STOPPED = 34,
     FRAME_SETS = 40,
     FRAME_SETS_REPLY = 41,
     FRAME_SETS_END = 42,

@@ -159,6 +159,9 @@ session_hurry(Session *session)
 {
     known_hurry(session->known);
     bucket_lift(&session->bucket);
+    if (session->terms.side == FLYWAY_SOURCE && !session->stopped)
+        session->due |= SESSION_DUE_STOPPED;
+    session->stopped = TRUE;
 }
 
 int

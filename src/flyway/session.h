@@ -30,9 +30,10 @@ enum { SESSION_HELLOS = FLYWAY_LINKS, SESSION_SAMPLES = 8 };
 enum {
     SESSION_DUE_SETS = 1 << 0,
     SESSION_DUE_SETS_END = 1 << 1,
-    SESSION_DUE_PROVED = 1 << 2,
-    SESSION_DUE_REFUSED = 1 << 3,
-    SESSION_DUE_BYE = 1 << 4,
+    SESSION_DUE_STOPPED = 1 << 2,
+    SESSION_DUE_PROVED = 1 << 3,
+    SESSION_DUE_REFUSED = 1 << 4,
+    SESSION_DUE_BYE = 1 << 5,
 };
 
 /** Frames of one connection to be sent, in this order. */
@@ -76,6 +77,7 @@ typedef struct {
     FrameSets sets;               /* to be sent: offer, or answer to it */
     gboolean sets_came;           /* the peer's */
     guint32 sets_end;             /* destination: what was told, G_MAXUINT32: nothing */
+    gboolean stopped;             /* the VM, as far as this side knows */
     int crew_index;               /* in the round's pollfds */
     guint64 acked_below;          /* what our last ACK said; 0 = it may not have arrived */
     guint away;                   /* further connections turned away in a row */

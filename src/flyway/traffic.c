@@ -43,6 +43,7 @@ senders_of(FrameType type)
     case FRAME_BATCH:
     case FRAME_AGAIN:
     case FRAME_SETS:
+    case FRAME_STOPPED:
     case FRAME_PROVED:
     case FRAME_REFUSED:
         return FROM_SOURCE;
@@ -163,6 +164,9 @@ got_numbered(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
     case FRAME_SETS_END:
         if (session->known != NULL)
             known_ended(session->known, frame->ordinal);
+        return TRUE;
+    case FRAME_STOPPED:
+        session_hurry(session);
         return TRUE;
     case FRAME_PROVED:
     case FRAME_REFUSED:
@@ -341,6 +345,9 @@ fill_session_frame(const Session *session, guint due, Frame *frame)
     case SESSION_DUE_SETS_END:
         frame->type = FRAME_SETS_END;
         frame->ordinal = session->sets_end;
+        break;
+    case SESSION_DUE_STOPPED:
+        frame->type = FRAME_STOPPED;
         break;
     case SESSION_DUE_PROVED:
         frame->type = FRAME_PROVED;

@@ -643,6 +643,7 @@ static const struct {
       { .type = FRAME_DATA, .lane = 3, .number = 1, .data = { bytes_of_batch, 10 } },
       "The other worker" },
     { FLYWAY_DESTINATION, { .type = FRAME_PROVED, .number = 1 }, "" },
+    { FLYWAY_SOURCE, { .type = FRAME_STOPPED, .number = 1 }, "STOPPED, which it may not" },
     { FLYWAY_SOURCE, { .type = FRAME_ABORT, .text = "enough" }, "gave up: enough" },
     { FLYWAY_SOURCE,
       { .type = FRAME_SETS_REPLY, .number = 1, .sets = { .n = 3 } },
@@ -694,6 +695,31 @@ test_sets_end(void)
     say(&foe, &(Frame){ .type = FRAME_PING, .clock = { 7 } });
     await_frame(&foe, FRAME_PONG);
     g_assert_cmpint(foe.duo.sessions[0]->state, ==, SESSION_OPEN);
+    foe_down(&foe);
+}
+
+/* The source's godwitd says that the VM has stopped: so does its worker, once, and the other side
+ * knows. */
+static void
+test_stopped(void)
+{
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_SOURCE);
+    await_frame(&foe, FRAME_SETS);
+    session_hurry(foe.duo.sessions[0]);
+    await_frame(&foe, FRAME_STOPPED);
+    session_hurry(foe.duo.sessions[0]);
+    g_assert_cmpuint(foe.duo.sessions[0]->due & SESSION_DUE_STOPPED, ==, 0);
+    foe_down(&foe);
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    g_assert_false(foe.duo.sessions[1]->stopped);
+    say(&foe, &(Frame){ .type = FRAME_STOPPED, .number = 1 });
+    say(&foe, &(Frame){ .type = FRAME_PING, .clock = { 7 } });
+    await_frame(&foe, FRAME_PONG);
+    g_assert_true(foe.duo.sessions[1]->stopped);
+    g_assert_cmpint(foe.duo.sessions[1]->state, ==, SESSION_OPEN);
     foe_down(&foe);
 }
 
@@ -819,6 +845,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/traffic/foul", test_foul);
     g_test_add_func("/flyway/traffic/foul-later", test_foul_later);
     g_test_add_func("/flyway/traffic/sets-end", test_sets_end);
+    g_test_add_func("/flyway/traffic/stopped", test_stopped);
     g_test_add_func("/flyway/traffic/garbage", test_garbage);
     g_test_add_func("/flyway/traffic/sets-twice", test_sets_twice);
     g_test_add_func("/flyway/traffic/sets-late", test_sets_late);

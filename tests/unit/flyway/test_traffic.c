@@ -786,7 +786,7 @@ test_early(void)
     foe_down(&foe);
 }
 
-/* Allowed, though odd: held and taken in order, twice, old answers, a lane for disks. */
+/* Allowed, though odd: held and taken in order, twice, old answers. */
 static void
 test_odd(void)
 {
@@ -810,17 +810,39 @@ test_odd(void)
     foe_down(&foe);
 
     foe_up(&foe, FLYWAY_DESTINATION);
+    foe.duo.refuse = TRUE;
     say(&foe,
         &(Frame){ .type = FRAME_LANE_OPEN, .lane = 2, .number = 2, .open = { LANE_NBD, 1000 } });
     say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 });
     say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 }); /* again: as after a lost connection */
     frame = await_frame(&foe, FRAME_LANE_REFUSE);
-    g_assert_nonnull(strstr(frame.text, "disks"));
+    g_assert_nonnull(strstr(frame.text, "not today"));
     g_assert_cmpint(foe.duo.sessions[1]->state, ==, SESSION_OPEN);
     session_leave(foe.duo.sessions[1]);
     say(&foe,
         &(Frame){ .type = FRAME_LANE_OPEN, .lane = 3, .number = 3, .open = { LANE_RPC, 1000 } });
     UNTIL(&foe.duo, session_is_final(foe.duo.sessions[1]));
+    foe_down(&foe);
+}
+
+/* More disks at once than there are lanes for: refused one by one, the others stay. */
+static void
+test_disks(void)
+{
+    Frame frame = { .type = FRAME_LANE_OPEN, .open = { LANE_NBD, 1000 } };
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 });
+    for (guint i = 1; i <= FLYWAY_NBD_LANES + 1; i++) {
+        frame.lane = (guint8)i;
+        frame.number = 1 + i;
+        say(&foe, &frame);
+    }
+    frame = await_frame(&foe, FRAME_LANE_REFUSE);
+    g_assert_cmpuint(frame.lane, ==, FLYWAY_NBD_LANES + 1);
+    g_assert_nonnull(strstr(frame.text, "more disks"));
+    UNTIL(&foe.duo, foe.duo.n_peers[RIG_NBD] == FLYWAY_NBD_LANES);
     foe_down(&foe);
 }
 
@@ -851,5 +873,6 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/traffic/sets-late", test_sets_late);
     g_test_add_func("/flyway/traffic/early", test_early);
     g_test_add_func("/flyway/traffic/odd", test_odd);
+    g_test_add_func("/flyway/traffic/disks", test_disks);
     return g_test_run();
 }

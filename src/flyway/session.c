@@ -160,7 +160,6 @@ session_set_known(Session *session, Known *known)
 void
 session_hurry(Session *session)
 {
-    session->hurries = TRUE;
     known_hurry(session->known);
     bucket_lift(&session->bucket);
     if (session->terms.side == FLYWAY_SOURCE && !session->stopped)

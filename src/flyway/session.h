@@ -89,7 +89,6 @@ typedef struct {
     Turns turns;              /* among lanes of streams and disks */
     Bucket bucket;            /* the cap on what these send */
     gboolean capped;          /* in this round they had to wait for it */
-    gboolean hurries;         /* the VM has stopped */
     Finish finish;
     FinishState finish_known; /* what was told to the peer and upwards */
     int listener_index[3];    /* in the round's pollfds */

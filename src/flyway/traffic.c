@@ -486,7 +486,7 @@ static gboolean
 put_bulk(const Sending *sending)
 {
     Session *session = sending->session;
-    gboolean streams_first = session->hurries || session->terms.side == FLYWAY_DESTINATION;
+    gboolean streams_first = session->stopped || session->terms.side == FLYWAY_DESTINATION;
     LaneKind kinds[FLYWAY_LANES];
     guint8 order[FLYWAY_LANES];
     guint n;

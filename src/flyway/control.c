@@ -12,7 +12,7 @@ static const char *const action_nicks[] = {
 };
 static const char *const side_nicks[] = { "source", "destination", NULL };
 static const char *const state_nicks[] = { "starting", "ready", "open", "failed", "ended", NULL };
-static const char *const what_nicks[] = { "connection", "rpc", "stream", NULL };
+static const char *const what_nicks[] = { "connection", "rpc", "stream", "nbd", NULL };
 
 static const RecordField request_fields[] = {
     RECORD_ENUM_FIELD(ControlRequest, action, action_nicks),
@@ -47,6 +47,7 @@ static const RecordField report_fields[] = {
     RECORD_FIELD(ControlReport, wire_bytes, INT),
     RECORD_FIELD(ControlReport, rpc_bytes, INT),
     RECORD_FIELD(ControlReport, stream_bytes, INT),
+    RECORD_FIELD(ControlReport, nbd_bytes, INT),
     RECORD_FIELD(ControlReport, resent_bytes, INT),
     RECORD_FIELD(ControlReport, connections, INT),
     RECORD_FIELD(ControlReport, resumes, INT),

@@ -13,7 +13,8 @@
  *     start        side, id, vm, self, peer, ticket, ticket_expires_s, resume_s, connections,
  *                  threads, max_bps (what the streams may send, bytes per second; 0: no cap)
  *                  descriptors: identity (control_identity_*), and at the source the listeners for
- *                  rpc and stream. Once; anything else first is ignored
+ *                  rpc, stream and, if disks may be copied, nbd. Once; anything else first is
+ *                  ignored
  *     recall       key: of the VM's group, 64 hex digits. Starts recall; before the connection, as
  *                  the next two
  *     recall-set   id, segments: a bit for each that is there
@@ -73,7 +74,7 @@ typedef struct {
 typedef struct {
     int state; /* WorkerState */
     gint64 pid;
-    gint64 wire_bytes, rpc_bytes, stream_bytes, resent_bytes;
+    gint64 wire_bytes, rpc_bytes, stream_bytes, nbd_bytes, resent_bytes;
     gint64 connections, resumes;
     gint64 pages_zero, pages_same, pages_recalled, pages_delta, pages_compressed, pages_raw;
     gint64 direct_bytes;

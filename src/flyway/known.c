@@ -241,6 +241,19 @@ build_index(Known *known)
     known->index = any ? recall_index_new(agreed, known->n_older, RECALL_PAGES_MAX) : NULL;
 }
 
+static void
+say_why_nothing(const FrameSets *answer)
+{
+    static const guint8 zeros[sizeof answer->check];
+
+    if (memcmp(answer->check, zeros, sizeof zeros) == 0)
+        g_message("Nothing is recalled in this migration: the destination has recall switched off "
+                  "or not got the cluster's key yet");
+    else
+        g_message("Nothing is recalled in this migration: the destination names pages with another "
+                  "key; set [recall] share alike on all hosts");
+}
+
 int
 known_agree(Known *known, const FrameSets *answer)
 {
@@ -248,8 +261,10 @@ known_agree(Known *known, const FrameSets *answer)
         return answer->n == 0 ? 0 : -EPROTO;
     if (answer->n != known->n_older || known->index != NULL)
         return -EPROTO;
-    if (memcmp(answer->check, known->check, sizeof known->check) != 0)
+    if (memcmp(answer->check, known->check, sizeof known->check) != 0) {
+        say_why_nothing(answer);
         return 0;
+    }
     known->peer_has = answer->keeps ? SESSION_PAGES : 0;
     known->peer_keeps = answer->keeps;
     for (guint i = 0; i < known->n_older; i++) {

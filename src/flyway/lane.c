@@ -11,7 +11,11 @@
  *
  * Windows: rpc 256 KiB; stream 32 MiB for long paths, of which pace.c lets as much be used as the
  * path needs, since whatever waits there adds to the blackout, and QEMU judges the link by what its
- * socket takes. The ring's untouched part costs no memory.
+ * socket takes; nbd 16 MiB, as much as QEMU's mirror of a disk sends before it has an answer. The
+ * ring's untouched part costs no memory.
+ *
+ * An nbd lane is one disk's NBD, source's QEMU to destination's: requests there, answers back. Its
+ * bytes pass as they are; nobody here looks into them.
  *
  * A source's stream goes through a packer (packer.c), if the peer can unpack: bytes are read into
  * its batches, and its batches are what is sent. At the destination an unpacker (unpacker.c) brings
@@ -40,7 +44,8 @@
 
 #define RPC_WINDOW (256u * 1024)
 #define STREAM_WINDOW (32u * 1024 * 1024)
-#define CREDIT_STEP (64u * 1024) /* so much taken is told at once */
+#define NBD_WINDOW (16u * 1024 * 1024) /* what QEMU's mirror of one disk has on its way */
+#define CREDIT_STEP (64u * 1024)       /* so much taken is told at once */
 
 #define M(state) (1u << LANE_##state)
 
@@ -70,7 +75,14 @@ move(Lane *lane, LaneState to)
 static guint32
 window_of(LaneKind kind)
 {
-    return kind == LANE_RPC ? RPC_WINDOW : STREAM_WINDOW;
+    switch (kind) {
+    case LANE_RPC:
+        return RPC_WINDOW;
+    case LANE_NBD:
+        return NBD_WINDOW;
+    default:
+        return STREAM_WINDOW;
+    }
 }
 
 static void

@@ -8,12 +8,12 @@
  *
  * `pages` is what part of the stream isn't zero pages, `plain` what of it is left to pack after
  * references; hash and pack are seconds per byte, ratio is per plain byte, so that they hold
- * whatever the mixture. All are smoothed over some eight batches. PASS hashes nothing and sends
+ * whatever the mixture. All are smoothed over some 32 batches. PASS hashes nothing and sends
  * `pages`.
  *
  * A speed beyond what QEMU delivers is worth nothing. On a link faster than LZ4, or MANY times as
- * fast as QEMU, the fastest way wins; but one that was never seen at its limit, nor carrying more
- * than SPARED_BPS, is spared as long as LZ4 keeps up with QEMU. On a slower one bytes count, too: a
+ * fast as QEMU, the fastest way wins; but one that was never seen carrying SPARED_BPS is spared as
+ * long as LZ4 keeps up with QEMU. On a slower one bytes count, too: a
  * way is worth speed x wire^-THRIFT, so that zstd is taken before LZ4 where it sends half as much
  * and is no more than 29 % slower; but never what is slower than PASS by more than 5 %, or than 0.7
  * of the fastest (3 % more or less, for who is in and who isn't). PASS itself counts for 5 % less
@@ -28,7 +28,17 @@
  * the link's rate was seen before, the belief grows, so that a link that became faster is found;
  * each time that turns out wrong (a look that costs a few intervals), the patience is doubled, up
  * to 4 s, so that looks become rare. Without the growth the policy could get stuck: a codec that is
- * the bottleneck makes any link look slow.
+ * the bottleneck makes any link look slow. It doesn't grow beyond REACH times the most that was
+ * sent, or would have been by PASS: enough for a cheaper way to be tried, and to send more; one
+ * moment of saturation and then a slow QEMU are no sign of a link without limits.
+ *
+ * QEMU is believed to have no more than MORE times what it had of late: where guests keep all cores
+ * busy neither link nor codec is the limit, whatever way is taken, and bytes may as well be saved.
+ *
+ * Memory isn't the same everywhere, nor are the cores as free all the time. So what a way costs is
+ * a mean over some MiB for the present one and over several probes for another: one that follows
+ * each patch of text or of nearly nothing would be compared with others' means, and the choice
+ * would be late for each patch.
  *
  * Ways not in use are tried with single batches now and then, so seldom that it costs at most 1/32
  * of the codec's time.
@@ -36,17 +46,18 @@
 #include <math.h>
 #include "flyway/policy.h"
 
-#define SMOOTHING 8.0
+#define SMOOTHING 32.0
+#define PROBE_WEIGHT 4
 #define FULL_WEIGHT_BYTES 65536.0
 #define LOOK_EVERY 16 /* batches */
 #define MIN_STAY 64   /* batches, and */
 #define MIN_INTERVALS 2
-#define PROBE_EVERY 256
+#define PROBE_EVERY 64
 #define PROBE_SHARE 32.0
 #define TIE 0.97
 #define GAIN 1.08
 #define PASS_WORTH 0.95
-#define OUTLIER 4.0
+#define OUTLIER 2.0
 #define FLOOR 0.7
 #define UNFIT 0.5
 #define SLACK 0.03
@@ -55,12 +66,15 @@
 #define MANY 8 /* a link so many times as fast as QEMU has bytes to spare */
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
+#define MORE 3.0
+#define PEAK_FADES 0.95 /* an interval */
 #define LINK_START_BPS 1e9
 #define SPARED_BPS 3e8
 #define LINK_MAX_BPS 1e12
 #define LINK_MIN_BPS 1e3
 #define SATURATED 0.5
 #define GROWTH 0.5 /* per second, in the first */
+#define REACH 16.0
 #define PATIENCE_S 0.5
 #define PATIENCE_MAX_S 4.0
 #define WIRE_MIN 1e-5 /* payload per raw byte: never nothing */
@@ -157,7 +171,11 @@ policy_packed(Policy *policy, const PolicySample *sample)
     }
     if (sample->plain_bytes < PAGE_BYTES)
         return;
-    weight = weight_of(sample->plain_bytes) * (cost->measured ? 1 : SMOOTHING / 2);
+    weight = weight_of(sample->plain_bytes);
+    if (!cost->measured)
+        weight *= SMOOTHING / 2;
+    else if (sample->way != policy->way)
+        weight *= PROBE_WEIGHT;
     blend_time(&cost->pack_s, sample->pack_s / sample->plain_bytes, weight);
     blend(&cost->ratio, (double)sample->payload_bytes / sample->plain_bytes, weight);
     cost->measured = TRUE;
@@ -170,44 +188,51 @@ saturated(Policy *policy, double rate)
     if (policy->confirmed_bps > 0 && rate < policy->link_bps * 0.97)
         policy->patience_s = MIN(policy->patience_s * 2, PATIENCE_MAX_S);
     policy->hold_s = policy->patience_s;
-    policy->confirmed_bps = rate;
+    policy->confirmed_bps = policy->seen_bps = rate;
     /* Down at once: a belief too high makes the link the bottleneck. */
     blend(&policy->link_bps, rate, rate < policy->link_bps ? 0.7 : 0.3);
 }
 
 /* Nothing waited: it may be faster than believed. */
 static void
-grow(Policy *policy, double seconds)
+grow(Policy *policy, double seconds, double raw_bps)
 {
+    double most = REACH * MAX(policy->seen_bps, raw_bps), grown;
+
     policy->hold_s -= seconds;
+    grown = policy->link_bps * (1 + GROWTH * (1 - 2 * policy->hold_s) * seconds);
     if (policy->hold_s <= 0)
-        policy->link_bps *= 1 + GROWTH * (1 - 2 * policy->hold_s) * seconds;
+        policy->link_bps = MAX(policy->link_bps, MIN(grown, most));
 }
 
-/* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do. */
+/* QEMU is the bottleneck where it keeps us waiting; else nobody knows what it could do, save that
+ * it isn't a multiple of what it did. */
 static void
 learn_demand(Policy *policy, const PolicyInterval *interval, double raw_bps)
 {
+    policy->peak_bps = MAX(policy->peak_bps * PEAK_FADES, raw_bps);
     if (interval->starved < STARVED)
-        policy->demand_bps = MIN(policy->demand_bps * 2, DEMAND_MAX_BPS);
+        policy->demand_bps = MIN(policy->demand_bps * 2, MORE * policy->peak_bps);
     else if (policy->demand_bps > raw_bps * 10)
         policy->demand_bps = raw_bps * DEMAND_MORE;
     else
-        blend(&policy->demand_bps, raw_bps * DEMAND_MORE, 0.3);
+        blend(&policy->demand_bps, raw_bps * DEMAND_MORE,
+              interval->starved > SATURATED ? 0.7 : 0.3);
     policy->demand_bps = MAX(policy->demand_bps, LINK_MIN_BPS);
 }
 
 void
 policy_interval(Policy *policy, const PolicyInterval *interval)
 {
-    double rate;
+    double rate, raw_bps;
 
     if (!(interval->seconds > 0))
         return;
     policy->intervals++;
     rate = (double)interval->sent_bytes / interval->seconds;
+    raw_bps = (double)interval->raw_bytes / interval->seconds;
     policy->seen_bps = MAX(policy->seen_bps, rate);
-    learn_demand(policy, interval, (double)interval->raw_bytes / interval->seconds);
+    learn_demand(policy, interval, raw_bps);
     if (policy->confirmed_bps > 0 && rate > policy->confirmed_bps * 1.2) {
         /* Faster than when it was last the bottleneck: it has changed. */
         policy->patience_s = PATIENCE_S;
@@ -217,7 +242,7 @@ policy_interval(Policy *policy, const PolicyInterval *interval)
         saturated(policy, rate);
     } else {
         if (interval->starved < STARVED || policy->confirmed_bps == 0)
-            grow(policy, interval->seconds);
+            grow(policy, interval->seconds, raw_bps);
         policy->link_bps = MAX(policy->link_bps, rate);
     }
     policy->link_bps = CLAMP(policy->link_bps, LINK_MIN_BPS, LINK_MAX_BPS);
@@ -267,7 +292,7 @@ link_is_slow(const Policy *policy)
     double lz4_bps = policy->threads / MAX(cpu_of(policy, POLICY_LZ4), 1e-15);
     double enough_bps = policy->pages * MIN(lz4_bps, MANY * policy->demand_bps);
 
-    if (policy->confirmed_bps == 0 && policy->seen_bps < SPARED_BPS && lz4_bps > policy->demand_bps)
+    if (policy->seen_bps < SPARED_BPS && lz4_bps > policy->demand_bps)
         return TRUE;
     return policy->link_bps < enough_bps * (policy->slow ? 1.25 : 0.8);
 }

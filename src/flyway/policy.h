@@ -57,8 +57,9 @@ typedef struct {
     PolicyCost costs[PAGE_LEVELS];
     double link_bps;      /* bytes per second that the connections are believed to take */
     double demand_bps;    /* raw bytes per second that QEMU has, and some more */
+    double peak_bps;      /* the most that it had of late */
     double confirmed_bps; /* the link's, when last seen saturated; 0: never */
-    double seen_bps;      /* the most that was sent in an interval */
+    double seen_bps;      /* the most that was sent in an interval since confirmed_bps was seen */
     double patience_s;    /* how long the belief stays where nothing waits for the link */
     double hold_s;        /* of that, what is left; below 0 it grows */
     guint since_look, since_change, since_probe; /* batches */

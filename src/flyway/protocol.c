@@ -41,6 +41,7 @@ static const FrameRule rules[] = {
     { FRAME_SETS_END, FALSE, TRUE, 4, 4, "SETS_END" },
     { FRAME_PROVED, FALSE, TRUE, 8, 8, "PROVED" },
     { FRAME_REFUSED, FALSE, TRUE, 0, 0, "REFUSED" },
+    { FRAME_STOPPED, FALSE, TRUE, 0, 0, "STOPPED" },
     { FRAME_PING, FALSE, FALSE, 8, 8, "PING" },
     { FRAME_PONG, FALSE, FALSE, 16, 16, "PONG" },
     { FRAME_ACK, FALSE, FALSE, 8, 8, "ACK" },
@@ -242,6 +243,7 @@ decode_payload(const guint8 *in, gsize length, Frame *frame)
     case FRAME_EOF:
     case FRAME_CLOSE:
     case FRAME_REFUSED:
+    case FRAME_STOPPED:
     case FRAME_BYE:
         return NULL;
     }
@@ -424,6 +426,7 @@ encode_payload(const Frame *frame, guint8 *out, gsize size)
     case FRAME_EOF:
     case FRAME_CLOSE:
     case FRAME_REFUSED:
+    case FRAME_STOPPED:
     case FRAME_BYE:
         break;
     }

@@ -40,6 +40,7 @@
  * | SETS_REPLY   | 0    | yes    | destination | FrameSets of as many: what both may have         |
  * | SETS_END     | 0    | yes    | destination | u32: pages of the session from that number on    |
  * |              |      |        |             | can't be referred to                             |
+ * | STOPPED      | 0    | yes    | source      | none: the VM doesn't run any more                |
  * | PROVED       | 0    | yes    | source      | u64 sender's monotonic clock, us                 |
  * | REFUSED      | 0    | yes    | source      | none                                             |
  * | PING         | 0    |        | both        | u64 sender's monotonic clock, us                 |
@@ -69,7 +70,7 @@
  * is for stream lanes, where both sides have the ability. Each side ends a lane with exactly one
  * CLOSE (LANE_REFUSE counts as the destination's); what came before a CLOSE is still delivered. A
  * number is free again when both have been sent. DATA, CREDIT and EOF may still arrive after one's
- * own CLOSE: dropped.
+ * own CLOSE: dropped. Of lanes for disks the destination refuses more than FLYWAY_NBD_LANES.
  *
  * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
  * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
@@ -78,6 +79,9 @@
  * MISSING, once for each; nothing that came after it is delivered before AGAIN has brought it. The
  * source can make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch
  * sent before.
+ *
+ * STOPPED, at most once: from here on all that is carried adds to the blackout, so the destination
+ * waits for no disk of its own that it can do without.
  *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
@@ -99,6 +103,9 @@
 #define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL)
 
 #define FLYWAY_LANES 16
+/** Of which so many may be disks': libvirt copies them first, and its RPC, QEMU's stream and two
+ * further channels of it need lanes yet. */
+#define FLYWAY_NBD_LANES 12
 #define FLYWAY_LINKS 8
 #define FLYWAY_HELLO_US (10 * G_USEC_PER_SEC) /* from TCP connection to HELLO's acceptance */
 #define FLYWAY_PING_US (1 * G_USEC_PER_SEC)
@@ -132,6 +139,7 @@ typedef enum {
     FRAME_AGAIN = 25,
     FRAME_PROVED = 32,
     FRAME_REFUSED = 33,
+    FRAME_STOPPED = 34,
     FRAME_SETS = 40,
     FRAME_SETS_REPLY = 41,
     FRAME_SETS_END = 42,
@@ -147,7 +155,7 @@ typedef enum { FLYWAY_SOURCE = 0, FLYWAY_DESTINATION = 1 } FlywaySide;
 typedef enum {
     LANE_RPC = 1,    /* libvirt's RPC */
     LANE_STREAM = 2, /* QEMU's migration stream */
-    LANE_NBD = 3,    /* QEMU's disks: reserved, refused in this version */
+    LANE_NBD = 3,    /* a disk that is copied: QEMU's NBD */
 } LaneKind;
 
 /** What HELLO_REPLY says. */

@@ -129,6 +129,7 @@ make_report(const Session *session)
     report->wire_bytes = (gint64)session_wire_bytes(session);
     report->rpc_bytes = (gint64)session->rpc_bytes;
     report->stream_bytes = (gint64)session->stream_bytes;
+    report->nbd_bytes = (gint64)session->nbd_bytes;
     report->finish_forwarded = finish->state != FINISH_NONE;
     report->proved = finish->state == FINISH_PROVED;
     report->finish_refused = finish->state == FINISH_REFUSED;
@@ -206,13 +207,13 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     SessionConfig config = { .rpc_listener = -1, .stream_listener = -1 };
     g_autoptr(GError) error = NULL;
     g_autoptr(Identity) identity = NULL;
-    gsize expected = request->side == FLYWAY_SOURCE ? 3 : 1;
+    gboolean is_source = request->side == FLYWAY_SOURCE;
 
     if (pump->session.state != SESSION_STARTING) {
         g_warning("A second start was ignored");
         return;
     }
-    if (n_fds == expected)
+    if (is_source ? n_fds == 3 || n_fds == 4 : n_fds == 1)
         identity = control_identity_read(fds[0], &error);
     if (identity == NULL || !parse_terms(request, &config.terms)) {
         Fault fault = { 0 };
@@ -227,10 +228,12 @@ start(Pump *pump, const ControlRequest *request, int *fds, gsize n_fds)
     config.connections = (guint)CLAMP(request->connections, 1, FLYWAY_LINKS);
     config.threads = (guint)CLAMP(request->threads, 1, FLYWAY_THREADS);
     config.max_bps = request->max_bps;
-    if (expected == 3) {
+    if (is_source) {
         config.rpc_listener = fd_steal(&fds[1]);
         config.stream_listener = fd_steal(&fds[2]);
     }
+    if (n_fds == 4)
+        config.nbd_listener = fd_steal(&fds[3]);
     session_start(&pump->session, &config);
     explicit_bzero(identity->key, strlen(identity->key));
 }

@@ -3,9 +3,11 @@
  * Theory of operation
  *
  * A session carries one migration between two workers. It is READY until one connection has proved
- * itself (hello.c), then OPEN: the source accepts connections of its libvirt and QEMU on the two
+ * itself (hello.c), then OPEN: the source accepts connections of its libvirt and QEMU on the
  * listeners that godwitd passed, and opens a lane for each; the destination asks godwitd for a
- * socket to its libvirt, or its QEMU, for each lane. It outlives its connections (strand.c). It
+ * socket to its libvirt, or its QEMU, for each lane. Without a free lane a client waits, except for
+ * a disk's: QEMU would stand still until NBD answers, so it is turned away, which libvirt tells as
+ * the migration's error. A session outlives its connections (strand.c). It
  * ends by session_leave on either side: lanes give what they hold to their sockets, then BYE; or it
  * fails, at both ends at about the same time: nothing heard for the time to resume, or the protocol
  * broken. Then all lanes close at once, and the fault stays to be asked for.
@@ -65,7 +67,7 @@ move(Session *session, SessionState to)
 void
 session_init(Session *session)
 {
-    *session = (Session){ .listeners = { -1, -1 }, .sets_end = G_MAXUINT32 };
+    *session = (Session){ .listeners = { -1, -1, -1 }, .sets_end = G_MAXUINT32 };
     for (guint i = 0; i < FLYWAY_LANES; i++)
         lane_init(&session->lanes[i], (guint8)(i + 1));
     for (guint i = 0; i < SESSION_HELLOS; i++)
@@ -82,6 +84,7 @@ session_start(Session *session, const SessionConfig *config)
     session->finish.side = config->terms.side;
     session->listeners[0] = config->rpc_listener;
     session->listeners[1] = config->stream_listener;
+    session->listeners[2] = config->nbd_listener > 0 ? config->nbd_listener : -1;
     session->resume_us = config->resume_us;
     session->connections = CLAMP(config->connections, 1, FLYWAY_LINKS);
     session->threads = MAX(config->threads, 1);
@@ -159,6 +162,9 @@ session_hurry(Session *session)
 {
     known_hurry(session->known);
     bucket_lift(&session->bucket);
+    if (session->terms.side == FLYWAY_SOURCE && !session->stopped)
+        session->due |= SESSION_DUE_STOPPED;
+    session->stopped = TRUE;
 }
 
 int
@@ -236,6 +242,9 @@ session_leave(Session *session)
 gsize
 session_wants(const Session *session, SessionWant out[SESSION_WANTS_MAX])
 {
+    static const int whats[] = {
+        [LANE_RPC] = WANT_RPC, [LANE_STREAM] = WANT_STREAM, [LANE_NBD] = WANT_NBD
+    };
     gsize n = 0;
 
     for (guint i = 0; i < FLYWAY_LINKS; i++) {
@@ -246,7 +255,7 @@ session_wants(const Session *session, SessionWant out[SESSION_WANTS_MAX])
         const Lane *lane = &session->lanes[i];
 
         if (lane->state == LANE_ASKED && lane->want != 0)
-            out[n++] = (SessionWant){ lane->want, lane->kind == LANE_RPC ? WANT_RPC : WANT_STREAM };
+            out[n++] = (SessionWant){ lane->want, whats[lane->kind] };
     }
     return n;
 }
@@ -381,6 +390,27 @@ free_lane(Session *session)
     return NULL;
 }
 
+guint
+session_lanes(const Session *session, LaneKind kind)
+{
+    guint n = 0;
+
+    for (guint i = 0; i < FLYWAY_LANES; i++)
+        n += session->lanes[i].state != LANE_FREE && session->lanes[i].kind == kind;
+    return n;
+}
+
+guint64 *
+session_carried(Session *session, LaneKind kind)
+{
+    if (kind == LANE_RPC)
+        return &session->rpc_bytes;
+    return kind == LANE_NBD ? &session->nbd_bytes : &session->stream_bytes;
+}
+
+/* Whose clients a listener has. */
+static const LaneKind listener_kinds[] = { LANE_RPC, LANE_STREAM, LANE_NBD };
+
 static int
 add(struct pollfd *entries, gsize *n, struct pollfd entry)
 {
@@ -392,7 +422,7 @@ add(struct pollfd *entries, gsize *n, struct pollfd entry)
 gsize
 session_poll(Session *session, struct pollfd *entries, gsize room)
 {
-    gboolean accepts = session->state == SESSION_OPEN && free_lane(session) != NULL;
+    gboolean accepts = free_lane(session) != NULL;
     gboolean may_read = FALSE;
     gsize n = 0;
 
@@ -421,8 +451,10 @@ session_poll(Session *session, struct pollfd *entries, gsize room)
                 entries, &n, (struct pollfd){ link_fd(hello->link), link_events(hello->link), 0 });
     }
     for (guint i = 0; i < G_N_ELEMENTS(session->listeners); i++) {
+        gboolean may_wait = listener_kinds[i] != LANE_NBD;
+
         session->listener_index[i] = -1;
-        if (accepts && session->listeners[i] >= 0)
+        if (session->listeners[i] >= 0 && session->state == SESSION_OPEN && (accepts || !may_wait))
             session->listener_index[i] =
                 add(entries, &n, (struct pollfd){ session->listeners[i], POLLIN, 0 });
     }
@@ -577,23 +609,38 @@ run_packers(Session *session, gint64 now_us)
     }
 }
 
+/* The lane that a new client gets; NULL: none. */
+static Lane *
+lane_for(Session *session, LaneKind kind)
+{
+    if (kind == LANE_NBD && session_lanes(session, LANE_NBD) >= FLYWAY_NBD_LANES)
+        return NULL;
+    return free_lane(session);
+}
+
 static void
 accept_local(Session *session, const struct pollfd *entries)
 {
     for (guint i = 0; i < G_N_ELEMENTS(session->listeners); i++) {
-        Lane *lane = free_lane(session);
+        LaneKind kind = listener_kinds[i];
+        Lane *lane = lane_for(session, kind);
         int fd;
 
         if (session->listener_index[i] < 0 || entries[session->listener_index[i]].revents == 0 ||
-            lane == NULL || session->state != SESSION_OPEN)
+            (lane == NULL && kind != LANE_NBD) || session->state != SESSION_OPEN)
             continue;
         fd = accept4(session->listeners[i], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
             continue;
-        if (i == 0)
-            lane_open(lane, LANE_RPC, fd, NULL, &session->rpc_bytes);
-        else
-            lane_open(lane, LANE_STREAM, fd, make_packer(session), &session->stream_bytes);
+        if (lane == NULL) {
+            g_message("QEMU's connection for a disk was closed: there is no lane for it. A "
+                      "migration carries %d disks at once, fewer beside other channels",
+                      FLYWAY_NBD_LANES);
+            close(fd);
+            continue;
+        }
+        lane_open(lane, kind, fd, kind == LANE_STREAM ? make_packer(session) : NULL,
+                  session_carried(session, kind));
         strands_pace(session);
     }
 }
@@ -707,6 +754,31 @@ run_leaving(Session *session, gint64 now_us)
     abandon_lanes(session);
 }
 
+/* Lanes that weren't asked whether they have something, since nothing could be sent when the round
+ * began: else those that are known to would go first, whoever's turn it is. */
+static void
+look_again(Session *session, const struct pollfd *entries)
+{
+    struct pollfd now[FLYWAY_LANES];
+    Lane *lanes[FLYWAY_LANES];
+    guint n = 0;
+
+    for (guint i = 0; i < FLYWAY_LANES; i++) {
+        Lane *lane = &session->lanes[i];
+        gboolean was_asked =
+            lane->poll_index >= 0 && (entries[lane->poll_index].events & POLLIN) != 0;
+
+        if (was_asked || lane->readable || !lane_wants_read(lane, &session->finish))
+            continue;
+        lanes[n] = lane;
+        now[n++] = (struct pollfd){ lane->fd, POLLIN, 0 };
+    }
+    if (n == 0 || poll(now, n, 0) <= 0)
+        return;
+    for (guint i = 0; i < n; i++)
+        lane_polled(lanes[i], now[i].revents);
+}
+
 static void
 run_links(Session *session, const struct pollfd *entries, gint64 now_us)
 {
@@ -718,6 +790,7 @@ run_links(Session *session, const struct pollfd *entries, gint64 now_us)
         good = good && lane_unpack(&session->lanes[i], &fault);
         lane_deliver(&session->lanes[i], &session->finish, now_us);
     }
+    look_again(session, entries);
     if (good)
         good = send_all(session, &fault);
     if (good)

@@ -6,6 +6,7 @@
 #include "flyway/hello.h"
 #include "flyway/lane.h"
 #include "flyway/line.h"
+#include "flyway/turns.h"
 
 /**
  * A session: everything of one migration that two workers share. See session.c for the theory of
@@ -30,9 +31,10 @@ enum { SESSION_HELLOS = FLYWAY_LINKS, SESSION_SAMPLES = 8 };
 enum {
     SESSION_DUE_SETS = 1 << 0,
     SESSION_DUE_SETS_END = 1 << 1,
-    SESSION_DUE_PROVED = 1 << 2,
-    SESSION_DUE_REFUSED = 1 << 3,
-    SESSION_DUE_BYE = 1 << 4,
+    SESSION_DUE_STOPPED = 1 << 2,
+    SESSION_DUE_PROVED = 1 << 3,
+    SESSION_DUE_REFUSED = 1 << 4,
+    SESSION_DUE_BYE = 1 << 5,
 };
 
 /** Frames of one connection to be sent, in this order. */
@@ -61,7 +63,7 @@ typedef struct {
     /* read-only after start */
     HelloTerms terms; /* but for .used */
     LinkKeys *keys;
-    int listeners[2];  /* source: rpc, stream; -1 otherwise */
+    int listeners[3];  /* source: rpc, stream, nbd; -1: none */
     gint64 resume_us;  /* so long may nothing be heard */
     guint connections; /* source: how many there shall be */
     guint threads;     /* source: of the crew; the destination's has one */
@@ -76,6 +78,7 @@ typedef struct {
     FrameSets sets;               /* to be sent: offer, or answer to it */
     gboolean sets_came;           /* the peer's */
     guint32 sets_end;             /* destination: what was told, G_MAXUINT32: nothing */
+    gboolean stopped;             /* the VM, as far as this side knows */
     int crew_index;               /* in the round's pollfds */
     guint64 acked_below;          /* what our last ACK said; 0 = it may not have arrived */
     guint away;                   /* further connections turned away in a row */
@@ -83,12 +86,12 @@ typedef struct {
     Hello hellos[SESSION_HELLOS];
     guint n_hellos;           /* begun so far */
     Lane lanes[FLYWAY_LANES]; /* lane n at n - 1 */
-    guint next_lane;          /* whose turn it is among the streams */
-    Bucket bucket;            /* the cap on what the streams send */
-    gboolean capped;          /* in this round streams had to wait for it */
+    Turns turns;              /* among lanes of streams and disks */
+    Bucket bucket;            /* the cap on what these send */
+    gboolean capped;          /* in this round they had to wait for it */
     Finish finish;
     FinishState finish_known; /* what was told to the peer and upwards */
-    int listener_index[2];    /* in the round's pollfds */
+    int listener_index[3];    /* in the round's pollfds */
 
     guint32 wants;        /* questions to godwitd so far */
     gboolean peer_failed; /* it said so */
@@ -102,7 +105,7 @@ typedef struct {
 
     guint64 wire_bytes_before; /* of connections that ended */
     guint cuts;                /* how often the session went on after it was CUT */
-    guint64 rpc_bytes, stream_bytes;
+    guint64 rpc_bytes, stream_bytes, nbd_bytes;
     PackerCounts packed; /* of lanes that are closed */
     char tls[96];
 } Session;
@@ -111,15 +114,16 @@ typedef struct {
     HelloTerms terms;
     const Identity *identity;          /* not kept */
     int rpc_listener, stream_listener; /* taken; -1 at the destination */
+    int nbd_listener;                  /* source: taken; 0 or -1: no disk is copied */
     gint64 resume_us;                  /* how long it waits to be resumed */
     guint connections;                 /* source: how many, 1 to FLYWAY_LINKS */
     guint threads;                     /* source: that pack, at least 1 */
-    gint64 max_bps;                    /* of what the streams send, bytes per second; 0: no cap */
+    gint64 max_bps; /* of what streams and disks send, bytes per second; 0: no cap */
 } SessionConfig;
 
 typedef struct {
     guint32 number;
-    enum { WANT_CONNECTION, WANT_RPC, WANT_STREAM } what;
+    enum { WANT_CONNECTION, WANT_RPC, WANT_STREAM, WANT_NBD } what;
 } SessionWant;
 
 void session_init(Session *session);
@@ -140,7 +144,8 @@ void session_give_connection(Session *session, guint32 want, int fd);
 void session_no_connection(Session *session, guint32 want);
 void session_give_lane(Session *session, guint32 want, int fd);
 void session_refuse_lane(Session *session, guint32 want, const char *why);
-/** The VM has stopped: neither the cap nor recall's disk holds up what is left. */
+/** The VM has stopped: neither the cap nor recall's disk holds up what is left; streams go before
+ * disks. */
 void session_hurry(Session *session);
 /** Orderly end; ENDED follows soon. */
 void session_leave(Session *session);
@@ -157,7 +162,7 @@ gboolean session_clock(const Session *session, gint64 *offset_us, gint64 *uncert
 gsize session_poll(Session *session, struct pollfd *entries, gsize room);
 gint64 session_wake_us(const Session *session, gint64 now_us);
 void session_run(Session *session, const struct pollfd *entries);
-enum { SESSION_POLL_MAX = 1 + FLYWAY_LINKS + 2 + SESSION_HELLOS + FLYWAY_LANES };
+enum { SESSION_POLL_MAX = 1 + FLYWAY_LINKS + 3 + SESSION_HELLOS + FLYWAY_LANES };
 
 /* ---- strand.c: the connections --------------------------------------------------------------- */
 
@@ -173,6 +178,10 @@ gint64 strands_wake_us(const Session *session);
 /** Pings, gives up what is silent, asks for what is missing. */
 void strands_run_time(Session *session, gint64 now_us);
 
+/** For traffic.c: how many lanes of a kind are in use. */
+guint session_lanes(const Session *session, LaneKind kind);
+/** For traffic.c: the counter of a kind's payload bytes, both directions. */
+guint64 *session_carried(Session *session, LaneKind kind);
 /** For traffic.c: what a new stream lane needs; NULL: none. */
 Unpacker *session_unpacker(Session *session);
 

@@ -6,15 +6,16 @@
  * in `due` of a connection, the session or a lane, and becomes a frame when the tx of a connection
  * is empty. So a peer that asks faster than it reads costs nothing. In a round, tx is filled in the
  * order: that connection's ACK, pong and ping; what has to be sent again; and only where nothing
- * has, new numbered frames: sets, proof, lanes' small frames, rpc data, a frame of the stream whose
- * turn it is (first a batch that the peer couldn't fill), and again the small frames that reading
- * has made. The bulk ahead of an rpc message is thus
- * at most one filled tx of each connection and what the kernel holds.
+ * has, new numbered frames: sets, proof, lanes' small frames, rpc data, a frame of the stream or
+ * disk whose turn it is (turns.c; of a stream first a batch that the peer couldn't fill), and again
+ * the small frames that reading has made. The bulk ahead of an rpc message, or of a page that a
+ * vCPU waits for on a channel of its own, is thus at most one filled tx of each connection and what
+ * the kernel holds.
  *
- * A cap (bucket.c) holds for what the streams send: while there are no tokens nothing is read of
- * them for DATA, and no batch is sent; `capped` says so, and session_wake_us when there are some
- * again. rpc and small frames pass freely. What is sent again goes at once, since nothing later can
- * be acted upon before it, and is paid for afterwards.
+ * A cap (bucket.c) holds for what streams and disks send together: while there are no tokens
+ * nothing is read of them for DATA, and no batch is sent; `capped` says so, and session_wake_us
+ * when there are some again. rpc and small frames pass freely. What is sent again goes at once,
+ * since nothing later can be acted upon before it, and is paid for afterwards.
  *
  * New frames are encoded into the line's ring (line.c), which keeps them, and copied to the tx.
  * Without room there, for want of ACKs, nothing new is read or said.
@@ -43,6 +44,7 @@ senders_of(FrameType type)
     case FRAME_BATCH:
     case FRAME_AGAIN:
     case FRAME_SETS:
+    case FRAME_STOPPED:
     case FRAME_PROVED:
     case FRAME_REFUSED:
         return FROM_SOURCE;
@@ -64,14 +66,14 @@ static gboolean
 got_open(Session *session, const Frame *frame, Fault *fault)
 {
     Lane *lane = &session->lanes[frame->lane - 1];
-    guint64 *carried = frame->open.kind == LANE_RPC ? &session->rpc_bytes : &session->stream_bytes;
+    LaneKind kind = frame->open.kind;
 
-    if (!lane_asked(lane, frame->open.kind, frame->open.window, carried, fault))
+    if (!lane_asked(lane, kind, frame->open.window, session_carried(session, kind), fault))
         return FALSE;
-    if (frame->open.kind == LANE_STREAM)
+    if (kind == LANE_STREAM)
         lane_unpack_by(lane, session_unpacker(session));
-    if (frame->open.kind == LANE_NBD) {
-        lane_refuse(lane, "this version carries no disks");
+    if (kind == LANE_NBD && session_lanes(session, LANE_NBD) > FLYWAY_NBD_LANES) {
+        lane_refuse(lane, "more disks at once than a session carries");
     } else if (session->state != SESSION_OPEN) {
         lane_refuse(lane, "the session is ending");
     } else {
@@ -163,6 +165,9 @@ got_numbered(Session *session, const Frame *frame, gint64 now_us, Fault *fault)
     case FRAME_SETS_END:
         if (session->known != NULL)
             known_ended(session->known, frame->ordinal);
+        return TRUE;
+    case FRAME_STOPPED:
+        session_hurry(session);
         return TRUE;
     case FRAME_PROVED:
     case FRAME_REFUSED:
@@ -342,6 +347,9 @@ fill_session_frame(const Session *session, guint due, Frame *frame)
         frame->type = FRAME_SETS_END;
         frame->ordinal = session->sets_end;
         break;
+    case SESSION_DUE_STOPPED:
+        frame->type = FRAME_STOPPED;
+        break;
     case SESSION_DUE_PROVED:
         frame->type = FRAME_PROVED;
         frame->clock.sent_us = (guint64)session->finish.proved_us;
@@ -472,24 +480,32 @@ put_stream(const Sending *sending, Lane *lane)
                                                                   : put_data(sending, lane);
 }
 
-/* A frame of the stream whose turn it is, if the cap allows it. TRUE where something was put. */
+/* A frame of the stream or disk whose turn it is, if the cap allows it. TRUE where something was
+ * put. */
 static gboolean
-put_streams(const Sending *sending)
+put_bulk(const Sending *sending)
 {
     Session *session = sending->session;
+    gboolean streams_first = session->stopped || session->terms.side == FLYWAY_DESTINATION;
+    LaneKind kinds[FLYWAY_LANES];
+    guint8 order[FLYWAY_LANES];
+    guint n;
 
     if (!bucket_has(&session->bucket, clock_monotonic_us())) {
         session->capped = TRUE;
         return FALSE;
     }
-    for (guint i = 0; i < FLYWAY_LANES; i++) {
-        Lane *lane = &session->lanes[(session->next_lane + i) % FLYWAY_LANES];
-        gsize size = lane->kind != LANE_RPC ? put_stream(sending, lane) : 0;
+    for (guint i = 0; i < FLYWAY_LANES; i++)
+        kinds[i] = session->lanes[i].kind;
+    n = turns_order(&session->turns, kinds, streams_first, order);
+    for (guint i = 0; i < n; i++) {
+        Lane *lane = &session->lanes[order[i]];
+        gsize size = put_stream(sending, lane);
 
         if (size == 0)
             continue;
         bucket_take(&session->bucket, size, clock_monotonic_us());
-        session->next_lane = lane->number; /* the one after it is first next time */
+        turns_sent(&session->turns, order[i], lane->kind, size);
         return TRUE;
     }
     return FALSE;
@@ -505,7 +521,7 @@ put_new(const Sending *sending)
         if (session->lanes[i].kind == LANE_RPC)
             any |= put_data(sending, &session->lanes[i]) > 0;
     }
-    any |= put_streams(sending);
+    any |= put_bulk(sending);
     return put_small_frames(sending) || any;
 }
 

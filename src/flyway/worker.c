@@ -181,6 +181,7 @@ apply_report(Worker *worker, const ControlReport *report)
     status->wire_bytes = report->wire_bytes;
     status->rpc_bytes = report->rpc_bytes;
     status->stream_bytes = report->stream_bytes;
+    status->nbd_bytes = report->nbd_bytes;
     status->resent_bytes = report->resent_bytes;
     status->connections = (int)report->connections;
     status->resumes = (int)report->resumes;
@@ -222,7 +223,7 @@ static void
 apply_wants(Worker *worker, const ControlReport *report)
 {
     static const WorkerEvent events[] = { WORKER_EVENT_WANT_CONNECTION, WORKER_EVENT_WANT_RPC,
-                                          WORKER_EVENT_WANT_STREAM };
+                                          WORKER_EVENT_WANT_STREAM, WORKER_EVENT_WANT_NBD };
     GArray *now = g_array_new(FALSE, TRUE, sizeof(Want));
 
     for (guint i = 0; report->wants != NULL && i < report->wants->len; i++) {
@@ -564,11 +565,13 @@ send_start(Worker *worker, const WorkerConfig *config, GError **error)
         .max_bps = config->max_bps,
     };
     fd_auto int identity = control_identity_seal(config->identity, error);
-    int fds[CONTROL_FDS] = { identity, config->rpc_listener, config->stream_listener };
+    int fds[CONTROL_FDS] = { identity, config->rpc_listener, config->stream_listener,
+                             config->nbd_listener };
+    gsize n_fds = config->side == WORKER_DESTINATION ? 1 : config->nbd_listener > 0 ? 4 : 3;
 
     if (identity < 0)
         return FALSE;
-    request(worker, &message, fds, config->side == WORKER_SOURCE ? 3 : 1);
+    request(worker, &message, fds, n_fds);
     if (config->recall != NULL)
         send_recall(worker, config->recall);
     if (worker->control >= 0)

@@ -33,7 +33,7 @@ typedef struct {
     WorkerState state;
     int pid;
     gint64 wire_bytes;           /* sent + received on TCP, with TLS; this side's view */
-    gint64 rpc_bytes, stream_bytes; /* payload carried, both directions */
+    gint64 rpc_bytes, stream_bytes, nbd_bytes; /* payload carried, both directions */
     gint64 resent_bytes;         /* of wire_bytes: frames sent once more after a connection was lost; this side's */
     int connections;             /* that live; OPEN with 0: all were lost, it waits to be resumed */
     int resumes;                 /* how often it went on after that */
@@ -64,6 +64,7 @@ typedef enum {
                                   * the caller). At the start, and again for each further one that is missing */
     WORKER_EVENT_WANT_RPC,       /* destination: give a descriptor to the local libvirt, or worker_refuse_lane */
     WORKER_EVENT_WANT_STREAM,    /* destination: give one connected to QEMU's incoming socket, or refuse */
+    WORKER_EVENT_WANT_NBD,       /* destination: give one connected to QEMU's NBD server, or refuse */
     WORKER_EVENT_PROVED,         /* see WorkerStatus.proved; as fast as it can be */
     WORKER_EVENT_GONE,           /* the process has ended (or the control channel is lost for good) */
 } WorkerEvent;
@@ -83,11 +84,12 @@ typedef struct {
     int resume_s;             /* so long may nothing be heard from the peer; 0: FLYWAY_RESUME_S */
     int connections;          /* source: how many there shall be; 0: 1 */
     int threads;              /* source: that pack pages, at most FLYWAY_THREADS; 0: half of the cores */
-    gint64 max_bps;           /* source: what QEMU's streams may take of the network, bytes per second, until worker_hurry; 0: no cap */
+    gint64 max_bps;           /* source: what QEMU's streams and disks may take of the network, bytes per second, until worker_hurry; 0: no cap */
     const RecallLoan *recall; /* what it may recall and keep; NULL: nothing. Descriptors are passed on */
     const Identity *identity; /* passed in a sealed memory file */
     int rpc_listener;         /* source: listening unix socket for libvirt's RPC; passed on; -1 at destination */
     int stream_listener;      /* source: for QEMU's stream */
+    int nbd_listener;         /* source: for QEMU's NBD, a connection a disk; 0 or -1: no disk is copied */
 } WorkerConfig;
 
 /** (transfer full) */

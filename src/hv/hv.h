@@ -48,6 +48,8 @@ typedef struct {
     const char *vm_uuid;
     const char *rpc_socket;    /* source: unix socket that leads to the destination's libvirt */
     const char *stream_socket; /* both sides: where QEMU's stream goes; the destination's QEMU listens there */
+    const char *disks_socket;  /* where each side's QEMU finds NBD: disks that aren't shared are copied, to files that are there
+                                * already; the destination's QEMU listens there. NULL: none is copied */
     gboolean start_paused;     /* destination stays paused after Finish */
     gboolean storage_proved;   /* the caller has proved that all disks are shared and coherent: libvirt's own guess,
                                 * which knows only some network file systems, is skipped (VIR_MIGRATE_UNSAFE) */

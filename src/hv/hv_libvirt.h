@@ -129,6 +129,11 @@ gboolean hv_libvirt_resume(Hv *hv, const char *uuid, GError **error);
 gboolean hv_libvirt_destroy(Hv *hv, const char *uuid, gboolean undefine, GError **error);
 
 /* hv_libvirt_migrate.c */
+/** virDomainMigrateToURI3's parameters, to be freed with virTypedParamsFree, also on failure; -1
+ * with libvirt's error. */
+int hv_libvirt_migrate_params(const HvMigrate *how, virTypedParameterPtr *list, int *n);
+/** Its flags. persistent: the VM has a definition here. */
+unsigned int hv_libvirt_migrate_flags(const HvMigrate *how, gboolean persistent);
 gboolean hv_libvirt_migrate(Hv *hv, const HvMigrate *how, GError **error);
 gboolean hv_libvirt_job(Hv *hv, const char *uuid, HvJob *job, GError **error);
 gboolean hv_libvirt_job_abort(Hv *hv, const char *uuid, GError **error);

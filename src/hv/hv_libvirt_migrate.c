@@ -10,6 +10,9 @@
  * serves a connection at most max_client_requests (5) calls at a time, so each migration has a
  * connection of its own and progress, cancel and downtime use the shared one.
  *
+ * Disks that aren't shared are copied by the two QEMUs over NBD before memory is, and kept alike
+ * until the switch, over a third socket (the disks URI). libvirt makes no file for them.
+ *
  * UNSAFE is given only where the caller has proved what libvirt would have to guess: it takes a
  * folder for shared only if its file system is of a kind that it knows (NFS, CephFS, OCFS2, …).
  *
@@ -20,7 +23,7 @@
 
 typedef struct {
     virTypedParameterPtr list;
-    int n, room;
+    int n;
 } Params;
 
 static void
@@ -30,19 +33,36 @@ params_clear(Params *params)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Params, params_clear)
 
-static unsigned int
-flags_of(virDomainPtr domain, const HvMigrate *how)
+unsigned int
+hv_libvirt_migrate_flags(const HvMigrate *how, gboolean persistent)
 {
     unsigned int flags = VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER | VIR_MIGRATE_ABORT_ON_ERROR;
 
     if (how->start_paused)
         flags |= VIR_MIGRATE_PAUSED;
+    if (how->disks_socket)
+        flags |= VIR_MIGRATE_NON_SHARED_DISK;
     if (how->storage_proved)
         flags |= VIR_MIGRATE_UNSAFE;
     /* A transient VM stays one: it has no definition that could move. */
-    if (virDomainIsPersistent(domain) == 1)
+    if (persistent)
         flags |= VIR_MIGRATE_PERSIST_DEST | VIR_MIGRATE_UNDEFINE_SOURCE;
     return flags;
+}
+
+int
+hv_libvirt_migrate_params(const HvMigrate *how, virTypedParameterPtr *list, int *n)
+{
+    g_autofree char *stream = g_strconcat("unix://", how->stream_socket, NULL);
+    g_autofree char *disks = NULL;
+    int room = 0;
+
+    if (virTypedParamsAddString(list, n, &room, VIR_MIGRATE_PARAM_URI, stream) < 0)
+        return -1;
+    if (!how->disks_socket)
+        return 0;
+    disks = g_strconcat("unix://", how->disks_socket, NULL);
+    return virTypedParamsAddString(list, n, &room, VIR_MIGRATE_PARAM_DISKS_URI, disks);
 }
 
 gboolean
@@ -50,7 +70,7 @@ hv_libvirt_migrate(Hv *hv, const HvMigrate *how, GError **error)
 {
     HvLibvirt *self = (HvLibvirt *)hv;
     g_autofree char *destination = hv_libvirt_uri_of_socket(how->rpc_socket);
-    g_autofree char *stream = g_strconcat("unix://", how->stream_socket, NULL);
+    unsigned int flags;
     g_auto(Params) params = { 0 };
     g_autoptr(virConnect) conn = hv_libvirt_connection_open_another(self->connection, error);
 
@@ -61,10 +81,10 @@ hv_libvirt_migrate(Hv *hv, const HvMigrate *how, GError **error)
         hv_libvirt_set_error(error, conn, "can't migrate VM %s", how->vm_uuid);
         return FALSE;
     }
-    if (virTypedParamsAddString(&params.list, &params.n, &params.room, VIR_MIGRATE_PARAM_URI,
-                                stream) < 0 ||
-        virDomainMigrateToURI3(domain, destination, params.list, (unsigned int)params.n,
-                               flags_of(domain, how)) < 0) {
+    flags = hv_libvirt_migrate_flags(how, virDomainIsPersistent(domain) == 1);
+    if (hv_libvirt_migrate_params(how, &params.list, &params.n) < 0 ||
+        virDomainMigrateToURI3(domain, destination, params.list, (unsigned int)params.n, flags) <
+            0) {
         hv_libvirt_set_vm_error(error, domain, "can't migrate");
         return FALSE;
     }

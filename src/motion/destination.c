@@ -179,6 +179,7 @@ destination_make(Motion *motion, const ReservationRequest *request)
     destination->request = record_copy(&reservation_request_type, request);
     destination->folder = motion_folder(motion, request->id);
     destination->stream_socket = motion_stream_socket(motion, request->id);
+    destination->disks_socket = motion_disks_socket(motion, request->id);
     destination->ticket = random_hex_256();
     destination->notes = g_ptr_array_new_with_free_func(g_free);
     destination->leaving = g_cancellable_new();
@@ -269,6 +270,7 @@ destination_unref(Destination *destination)
     reservation_request_free(destination->request);
     g_free(destination->folder);
     g_free(destination->stream_socket);
+    g_free(destination->disks_socket);
     g_free(destination->ticket);
     g_free(destination->reason);
     g_clear_error(&destination->refused);

@@ -13,7 +13,7 @@ struct Destination {
     Motion *motion;
     Runner runner;
     ReservationRequest *request;
-    char *folder, *stream_socket, *ticket;
+    char *folder, *stream_socket, *disks_socket, *ticket;
     gboolean recovering;
     gsize first_stage;
     GCancellable *leaving;

@@ -221,21 +221,22 @@ undo_reserve(gpointer self)
 
 /* ---- open, copy: what the worker and the source tell ---- */
 
+/** Answers the worker's question for a lane to QEMU; FALSE: it was refused. */
 static gboolean
-connect_stream(Destination *destination, GError **error)
+give_qemu(Destination *destination, WorkerEvent which, const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     fd_auto int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_autofree char *why = NULL;
 
-    g_strlcpy(address.sun_path, destination->stream_socket, sizeof address.sun_path);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_HYPERVISOR,
-                    "cannot connect to QEMU at %s: %s", destination->stream_socket,
-                    g_strerror(errno));
-        return FALSE;
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0) {
+        worker_give_lane(destination->worker, which, fd_steal(&fd));
+        return TRUE;
     }
-    worker_give_lane(destination->worker, WORKER_EVENT_WANT_STREAM, fd_steal(&fd));
-    return TRUE;
+    why = g_strdup_printf("cannot connect to QEMU at %s: %s", path, g_strerror(errno));
+    worker_refuse_lane(destination->worker, which, why);
+    return FALSE;
 }
 
 /** Sockets on the taps are opened before the VM runs, so that its first frame is heard. */
@@ -269,12 +270,8 @@ give_rpc(Destination *destination)
 static void
 give_stream(Destination *destination)
 {
-    g_autoptr(GError) error = NULL;
-
-    if (!connect_stream(destination, &error)) {
-        worker_refuse_lane(destination->worker, WORKER_EVENT_WANT_STREAM, error->message);
+    if (!give_qemu(destination, WORKER_EVENT_WANT_STREAM, destination->stream_socket))
         return;
-    }
     destination->stream_given = TRUE;
     prepare_announcer(destination);
 }
@@ -288,6 +285,8 @@ on_worker(Worker *worker, WorkerEvent event, gpointer data)
         give_rpc(destination);
     else if (event == WORKER_EVENT_WANT_STREAM)
         give_stream(destination);
+    else if (event == WORKER_EVENT_WANT_NBD)
+        give_qemu(destination, WORKER_EVENT_WANT_NBD, destination->disks_socket);
     else if (event == WORKER_EVENT_STATE && worker_over(destination, NULL))
         destination->worker_told_end = TRUE;
     else if (event == WORKER_EVENT_GONE)

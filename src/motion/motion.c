@@ -44,6 +44,12 @@ motion_stream_socket(Motion *motion, const char *id)
 }
 
 char *
+motion_disks_socket(Motion *motion, const char *id)
+{
+    return g_build_filename(motion->config.run_dir, "migration", id, "qemu", "disks.sock", NULL);
+}
+
+char *
 motion_journal_path(Motion *motion, const char *id, const char *side)
 {
     return g_strdup_printf("%s/%s.%s.journal", motion->folder, id, side);
@@ -78,8 +84,10 @@ motion_make_folder(Motion *motion, const char *id, const char *owner, GError **e
 void
 motion_remove_folder(Motion *motion, const char *id)
 {
-    static const char *const inside[] = { "qemu/stream.sock", "qemu", "rpc.sock", "source.control",
-                                          "destination.control" };
+    static const char *const inside[] = {
+        "qemu/stream.sock", "qemu/disks.sock", "qemu",
+        "rpc.sock",         "source.control",  "destination.control"
+    };
     g_autofree char *folder = motion_folder(motion, id);
 
     for (gsize i = 0; i < G_N_ELEMENTS(inside); i++) {

@@ -61,6 +61,8 @@ char *motion_folder(Motion *motion, const char *id);
 /** The unix socket of QEMU's stream, the same on both hosts: folder/qemu/stream.sock. (transfer
  * full) */
 char *motion_stream_socket(Motion *motion, const char *id);
+/** The unix socket of QEMU's NBD, likewise: folder/qemu/disks.sock. (transfer full) */
+char *motion_disks_socket(Motion *motion, const char *id);
 /** Makes the folder (0711) and its `qemu` subfolder (0700, owned by owner "uid:gid" or, NULL, by
  * us). */
 gboolean motion_make_folder(Motion *motion, const char *id, const char *owner, GError **error);

@@ -349,6 +349,7 @@ source_make(Motion *motion, const MigrationRequest *request, GError **error)
     source->folder = motion_folder(motion, request->id);
     source->rpc_socket = g_build_filename(source->folder, "rpc.sock", NULL);
     source->stream_socket = motion_stream_socket(motion, request->id);
+    source->disks_socket = motion_disks_socket(motion, request->id);
     source->origin_us = clock_monotonic_us();
     source->rpc_listener = source->stream_listener = -1;
     source->controller.policy = policy;
@@ -551,6 +552,7 @@ source_free(Source *source)
     g_free(source->folder);
     g_free(source->rpc_socket);
     g_free(source->stream_socket);
+    g_free(source->disks_socket);
     g_object_unref(source->leaving);
     g_object_unref(source->dialling);
     g_mutex_clear(&source->lock);

@@ -21,7 +21,7 @@ struct Source {
     Motion *motion;
     Runner runner;
     MigrationRequest *request;
-    char *folder, *rpc_socket, *stream_socket;
+    char *folder, *rpc_socket, *stream_socket, *disks_socket;
     gint64 origin_us; /* monotonic start; of this godwitd's life where it was restarted */
     gboolean recovering;
     gsize first_stage;

@@ -163,7 +163,7 @@ static gboolean
 start_worker(Source *source, GError **error)
 {
     const MotionConfig *config = &source->motion->config;
-    fd_auto int rpc = -1, stream = -1;
+    fd_auto int rpc = -1, stream = -1, disks = -1;
     g_autoptr(RecallLoan) loan = NULL;
     WorkerConfig worker = { .side = WORKER_SOURCE,
                             .program = config->flyway_program,
@@ -183,10 +183,12 @@ start_worker(Source *source, GError **error)
 
     if (!motion_make_folder(source->motion, source->request->id, source->host->qemu_owner, error) ||
         (rpc = unix_listener(source->rpc_socket, error)) < 0 ||
-        (stream = unix_listener(source->stream_socket, error)) < 0)
+        (stream = unix_listener(source->stream_socket, error)) < 0 ||
+        (disks = unix_listener(source->disks_socket, error)) < 0)
         return FALSE;
     worker.rpc_listener = rpc;
     worker.stream_listener = stream;
+    worker.nbd_listener = disks;
     loan =
         recollect_begin(config->recall, source->request->id, source->vm, source->request->to->uuid);
     worker.recall = loan;

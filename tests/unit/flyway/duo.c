@@ -48,6 +48,7 @@ make_session(const Rig *rig, FlywaySide side, guint connections)
                              .identity = rig->identities[side],
                              .rpc_listener = is_source ? dup(rig->listeners[RIG_RPC]) : -1,
                              .stream_listener = is_source ? dup(rig->listeners[RIG_STREAM]) : -1,
+                             .nbd_listener = is_source ? dup(rig->listeners[RIG_NBD]) : -1,
                              .resume_us = 20 * SECOND,
                              .connections = connections,
                              .threads = 1 };
@@ -89,7 +90,7 @@ duo_down(Duo *duo)
         fd_close_p(&duo->cuts[i]);
         fd_close_p(&duo->ends[i]);
     }
-    for (guint which = 0; which < 2; which++) {
+    for (guint which = 0; which < G_N_ELEMENTS(duo->peers); which++) {
         for (guint i = 0; i < duo->n_peers[which]; i++)
             fd_close_p(&duo->peers[which][i]);
     }
@@ -114,7 +115,7 @@ give_connection(Duo *duo, guint32 want)
 static void
 give_lane(Duo *duo, const SessionWant *want)
 {
-    guint which = want->what == WANT_RPC ? RIG_RPC : RIG_STREAM;
+    guint which = (guint)want->what - WANT_RPC;
     int fds[2];
 
     g_assert_cmpuint(duo->n_peers[which], <, PEERS);

@@ -23,8 +23,8 @@ typedef struct {
     int cuts[FLYWAY_LINKS], ends[FLYWAY_LINKS]; /* duplicates: the source's, the destination's */
     gboolean cut_now;                           /* in the next round, after poll */
     guint n_connections;
-    int peers[2][PEERS]; /* the destination's libvirt and QEMU, in order */
-    guint n_peers[2];
+    int peers[3][PEERS]; /* the destination's libvirt and QEMU, in order */
+    guint n_peers[3];
 } Duo;
 
 /** The clock goes on by so much. */

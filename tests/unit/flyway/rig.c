@@ -48,6 +48,8 @@ listen_at(Rig *rig, const char *name)
     return fd;
 }
 
+static const char *const socket_names[] = { "rpc.sock", "stream.sock", "nbd.sock" };
+
 static gboolean
 keep_ticking(gpointer data)
 {
@@ -83,8 +85,8 @@ rig_new(void)
     }
     for (guint i = 0; i < RIG_LINKS; i++)
         rig->links[i] = -1;
-    rig->listeners[RIG_RPC] = listen_at(rig, "rpc.sock");
-    rig->listeners[RIG_STREAM] = listen_at(rig, "stream.sock");
+    for (guint i = 0; i < G_N_ELEMENTS(rig->listeners); i++)
+        rig->listeners[i] = listen_at(rig, socket_names[i]);
     rig->source.rig = rig->destination.rig = rig->other.rig = rig;
     rig->tick = g_timeout_add(2, keep_ticking, NULL);
     return rig;
@@ -130,14 +132,17 @@ rig_free(Rig *rig)
     end_worker(&rig->destination);
     end_worker(&rig->other);
     g_source_remove(rig->tick);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         for (guint k = 0; k < rig->n_peers[i]; k++)
             fd_close_p(&rig->peers[i][k]);
         fd_close_p(&rig->listeners[i]);
+    }
+    for (int i = 0; i < 2; i++) {
         identity_free(rig->identities[i]);
         g_free(rig->hosts[i]);
     }
     remove_tree(rig->dir);
+    g_free(rig->nbd_server);
     g_free(rig->dir);
     g_free(rig->id);
     g_free(rig->vm);
@@ -214,14 +219,29 @@ give_connection(Rig *rig, RigEnd *end)
     worker_give_connection(rig->destination.worker, fds[1]);
 }
 
+static int
+connect_to(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    g_assert_no_errno(connect(fd, (struct sockaddr *)&address, sizeof address));
+    return fd;
+}
+
 static void
 give_lane(Rig *rig, RigEnd *end, WorkerEvent event)
 {
-    int which = event == WORKER_EVENT_WANT_RPC ? RIG_RPC : RIG_STREAM;
+    int which = (int)event - WORKER_EVENT_WANT_RPC;
     int fds[2];
 
     if (rig->refuse_lanes) {
         worker_refuse_lane(end->worker, event, "this test has no socket");
+        return;
+    }
+    if (event == WORKER_EVENT_WANT_NBD && rig->nbd_server != NULL) {
+        worker_give_lane(end->worker, event, connect_to(rig->nbd_server));
         return;
     }
     g_assert_cmpuint(rig->n_peers[which], <, RIG_PEERS);
@@ -241,7 +261,7 @@ on_event(Worker *worker, WorkerEvent event, gpointer data)
         give_connection(rig, end);
     else if (event == WORKER_EVENT_WANT_CONNECTION && rig->n_connections > 0)
         worker_no_connection(worker);
-    if ((event == WORKER_EVENT_WANT_RPC || event == WORKER_EVENT_WANT_STREAM) && !rig->hold_lanes)
+    if (event >= WORKER_EVENT_WANT_RPC && event <= WORKER_EVENT_WANT_NBD && !rig->hold_lanes)
         give_lane(rig, end, event);
 }
 
@@ -276,7 +296,8 @@ source_config(Rig *rig)
                            .connections = rig->connections,
                            .identity = rig->identities[0],
                            .rpc_listener = rig->listeners[RIG_RPC],
-                           .stream_listener = rig->listeners[RIG_STREAM] };
+                           .stream_listener = rig->listeners[RIG_STREAM],
+                           .nbd_listener = rig->listeners[RIG_NBD] };
 }
 
 void
@@ -342,13 +363,9 @@ rig_open_with(int resume_s, int connections)
 int
 rig_connect(Rig *rig, int which)
 {
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    g_autofree char *path = g_build_filename(rig->dir, socket_names[which], NULL);
 
-    g_snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", rig->dir,
-               which == RIG_RPC ? "rpc.sock" : "stream.sock");
-    g_assert_cmpint(connect(fd, (struct sockaddr *)&address, sizeof address), ==, 0);
-    return fd;
+    return connect_to(path);
 }
 
 void

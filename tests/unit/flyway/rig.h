@@ -34,17 +34,18 @@ struct Rig {
     gint64 expires_s; /* of the destination's ticket */
     gboolean hold_connection, hold_lanes, refuse_lanes;
     RigEnd source, destination, other;
-    int listeners[2];          /* rpc, stream */
+    int listeners[3];          /* rpc, stream, nbd */
     int tcp[2];                /* duplicates of the source's and the destination's first TCP ends */
     int links[RIG_LINKS];      /* duplicates of the source's ends, the newest last; -1: none */
     guint n_connections;       /* given so far */
     int resume_s, connections; /* of both workers */
-    int peers[2][RIG_PEERS];   /* sockets of the destination's libvirt and QEMU, in order */
-    guint n_peers[2];
+    int peers[3][RIG_PEERS];   /* sockets of the destination's libvirt and QEMU, in order */
+    guint n_peers[3];
+    char *nbd_server; /* NULL: the test is it; else the path of its socket */
     guint tick;
 };
 
-enum { RIG_RPC = 0, RIG_STREAM = 1 };
+enum { RIG_RPC = 0, RIG_STREAM = 1, RIG_NBD = 2 };
 
 /** Makes all but the workers. */
 Rig *rig_new(void);

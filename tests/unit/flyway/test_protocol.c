@@ -55,6 +55,7 @@ samples(Frame *frames)
     frames[n++] = (Frame){ .type = FRAME_CLOSE, .lane = 3 };
     frames[n++] = (Frame){ .type = FRAME_PROVED, .clock = { .sent_us = 42 } };
     frames[n++] = (Frame){ .type = FRAME_REFUSED };
+    frames[n++] = (Frame){ .type = FRAME_STOPPED };
     frames[n++] = (Frame){ .type = FRAME_PING, .clock = { .sent_us = G_MAXUINT64 } };
     frames[n++] = (Frame){ .type = FRAME_PONG, .clock = { .sent_us = 1, .answered_us = 2 } };
     frames[n++] = (Frame){ .type = FRAME_ABORT, .text = "it isn't libvirt" };

@@ -565,6 +565,7 @@ static const struct {
       { .type = FRAME_DATA, .lane = 3, .number = 1, .data = { bytes_of_batch, 10 } },
       "The other worker" },
     { FLYWAY_DESTINATION, { .type = FRAME_PROVED, .number = 1 }, "" },
+    { FLYWAY_SOURCE, { .type = FRAME_STOPPED, .number = 1 }, "STOPPED, which it may not" },
     { FLYWAY_SOURCE, { .type = FRAME_ABORT, .text = "enough" }, "gave up: enough" },
     { FLYWAY_SOURCE,
       { .type = FRAME_SETS_REPLY, .number = 1, .sets = { .n = 3 } },
@@ -616,6 +617,31 @@ test_sets_end(void)
     say(&foe, &(Frame){ .type = FRAME_PING, .clock = { 7 } });
     await_frame(&foe, FRAME_PONG);
     g_assert_cmpint(foe.duo.sessions[0]->state, ==, SESSION_OPEN);
+    foe_down(&foe);
+}
+
+/* The source's godwitd says that the VM has stopped: so does its worker, once, and the other side
+ * knows. */
+static void
+test_stopped(void)
+{
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_SOURCE);
+    await_frame(&foe, FRAME_SETS);
+    session_hurry(foe.duo.sessions[0]);
+    await_frame(&foe, FRAME_STOPPED);
+    session_hurry(foe.duo.sessions[0]);
+    g_assert_cmpuint(foe.duo.sessions[0]->due & SESSION_DUE_STOPPED, ==, 0);
+    foe_down(&foe);
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    g_assert_false(foe.duo.sessions[1]->stopped);
+    say(&foe, &(Frame){ .type = FRAME_STOPPED, .number = 1 });
+    say(&foe, &(Frame){ .type = FRAME_PING, .clock = { 7 } });
+    await_frame(&foe, FRAME_PONG);
+    g_assert_true(foe.duo.sessions[1]->stopped);
+    g_assert_cmpint(foe.duo.sessions[1]->state, ==, SESSION_OPEN);
     foe_down(&foe);
 }
 
@@ -682,7 +708,7 @@ test_early(void)
     foe_down(&foe);
 }
 
-/* Allowed, though odd: held and taken in order, twice, old answers, a lane for disks. */
+/* Allowed, though odd: held and taken in order, twice, old answers. */
 static void
 test_odd(void)
 {
@@ -706,17 +732,39 @@ test_odd(void)
     foe_down(&foe);
 
     foe_up(&foe, FLYWAY_DESTINATION);
+    foe.duo.refuse = TRUE;
     say(&foe,
         &(Frame){ .type = FRAME_LANE_OPEN, .lane = 2, .number = 2, .open = { LANE_NBD, 1000 } });
     say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 });
     say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 }); /* again: as after a lost connection */
     frame = await_frame(&foe, FRAME_LANE_REFUSE);
-    g_assert_nonnull(strstr(frame.text, "disks"));
+    g_assert_nonnull(strstr(frame.text, "not today"));
     g_assert_cmpint(foe.duo.sessions[1]->state, ==, SESSION_OPEN);
     session_leave(foe.duo.sessions[1]);
     say(&foe,
         &(Frame){ .type = FRAME_LANE_OPEN, .lane = 3, .number = 3, .open = { LANE_RPC, 1000 } });
     UNTIL(&foe.duo, session_is_final(foe.duo.sessions[1]));
+    foe_down(&foe);
+}
+
+/* More disks at once than there are lanes for: refused one by one, the others stay. */
+static void
+test_disks(void)
+{
+    Frame frame = { .type = FRAME_LANE_OPEN, .open = { LANE_NBD, 1000 } };
+    Foe foe;
+
+    foe_up(&foe, FLYWAY_DESTINATION);
+    say(&foe, &(Frame){ .type = FRAME_SETS, .number = 1 });
+    for (guint i = 1; i <= FLYWAY_NBD_LANES + 1; i++) {
+        frame.lane = (guint8)i;
+        frame.number = 1 + i;
+        say(&foe, &frame);
+    }
+    frame = await_frame(&foe, FRAME_LANE_REFUSE);
+    g_assert_cmpuint(frame.lane, ==, FLYWAY_NBD_LANES + 1);
+    g_assert_nonnull(strstr(frame.text, "more disks"));
+    UNTIL(&foe.duo, foe.duo.n_peers[RIG_NBD] == FLYWAY_NBD_LANES);
     foe_down(&foe);
 }
 
@@ -741,10 +789,12 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/traffic/foul", test_foul);
     g_test_add_func("/flyway/traffic/foul-later", test_foul_later);
     g_test_add_func("/flyway/traffic/sets-end", test_sets_end);
+    g_test_add_func("/flyway/traffic/stopped", test_stopped);
     g_test_add_func("/flyway/traffic/garbage", test_garbage);
     g_test_add_func("/flyway/traffic/sets-twice", test_sets_twice);
     g_test_add_func("/flyway/traffic/sets-late", test_sets_late);
     g_test_add_func("/flyway/traffic/early", test_early);
     g_test_add_func("/flyway/traffic/odd", test_odd);
+    g_test_add_func("/flyway/traffic/disks", test_disks);
     return g_test_run();
 }

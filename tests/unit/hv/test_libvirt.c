@@ -347,6 +347,37 @@ test_remote_uri(void)
 #define ADD_DAEMON(name, func)                                                                     \
     g_test_add("/hv/libvirt/" name, Daemon, NULL, daemon_set_up, func, daemon_tear_down)
 
+/* What libvirt is asked for: disks only where they are to be copied. */
+static void
+test_migrate_params(void)
+{
+    const HvMigrate rows[] = {
+        { .stream_socket = "/run/s", .start_paused = TRUE, .storage_proved = TRUE },
+        { .stream_socket = "/run/s", .disks_socket = "/run/d" },
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        gboolean disks = rows[i].disks_socket != NULL;
+        virTypedParameterPtr list = NULL;
+        const char *stream = NULL, *uri = NULL;
+        unsigned int flags = hv_libvirt_migrate_flags(&rows[i], disks);
+        int n = 0;
+
+        g_assert_cmpint(hv_libvirt_migrate_params(&rows[i], &list, &n), ==, 0);
+        g_assert_cmpint(n, ==, disks ? 2 : 1);
+        g_assert_cmpint(virTypedParamsGetString(list, n, VIR_MIGRATE_PARAM_URI, &stream), ==, 1);
+        g_assert_cmpstr(stream, ==, "unix:///run/s");
+        virTypedParamsGetString(list, n, VIR_MIGRATE_PARAM_DISKS_URI, &uri);
+        g_assert_cmpstr(uri, ==, disks ? "unix:///run/d" : NULL);
+        virTypedParamsFree(list, n);
+        g_assert_cmpint((flags & VIR_MIGRATE_NON_SHARED_DISK) != 0, ==, disks);
+        g_assert_cmpint((flags & VIR_MIGRATE_PERSIST_DEST) != 0, ==, disks);
+        g_assert_cmpint((flags & VIR_MIGRATE_PAUSED) != 0, ==, !disks);
+        g_assert_cmpint((flags & VIR_MIGRATE_UNSAFE) != 0, ==, !disks);
+        g_assert_true(flags & VIR_MIGRATE_PEER2PEER);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -362,5 +393,6 @@ main(int argc, char **argv)
     ADD_DAEMON("connect-rpc", test_connect_rpc);
     ADD_DAEMON("place", test_place);
     g_test_add_func("/hv/libvirt/remote-uri", test_remote_uri);
+    g_test_add_func("/hv/libvirt/migrate-params", test_migrate_params);
     return g_test_run();
 }

@@ -25,8 +25,8 @@
  *
  * Memory: 34.1 MiB of address space; of the pages' 32 MiB and the bits' 2 MiB only what was used.
  */
-#define PAGE_CACHE_ROW_BITS 11
-#define PAGE_CACHE_WAYS 4
+#define PAGE_CACHE_ROW_BITS 10
+#define PAGE_CACHE_WAYS 8
 #define PAGE_CACHE_PAGES (PAGE_CACHE_WAYS << PAGE_CACHE_ROW_BITS)
 #define PAGE_CACHE_STALE (2 * PAGE_CACHE_PAGES)
 #define PAGE_CACHE_SEEN (1u << 24) /* 64 GiB; larger VMs are believed to be met sooner */

@@ -74,10 +74,12 @@
  * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
  * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
  * (flyway/known.c), and, if the destination keeps the session's pages, to those; only on the first
- * stream lane. Batches of a lane count from 0. The destination that can't fill one says so with
- * MISSING, once for each; nothing that came after it is delivered before AGAIN has brought it. The
- * source can make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch
- * sent before.
+ * stream lane. So it is with DELTA: where both have that ability, both remember pages of the first
+ * stream lane's batches, from its first on (flyway/page_cache.h), whatever there is of recall.
+ * Batches of a lane count from 0. The destination that can't fill one says so with MISSING, once
+ * for each; nothing that came after it is delivered before AGAIN has brought it. The source can
+ * make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch sent
+ * before.
  *
  * PROVED: the source's libvirt has read the good reply to Finish, so that it can only kill its VM
  * (flyway/finish.c argues it). REFUSED: it has not and never will, it goes on with its VM or leaves
@@ -96,7 +98,8 @@
 /** A bit each; those of both sides are used. */
 #define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0)  /* BATCH, payload format 1 */
 #define FLYWAY_ABILITY_RECALL (G_GUINT64_CONSTANT(1) << 1) /* SETS; MISSING and AGAIN */
-#define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL)
+#define FLYWAY_ABILITY_DELTA (G_GUINT64_CONSTANT(1) << 2)  /* DELTA in batches */
+#define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL | FLYWAY_ABILITY_DELTA)
 
 #define FLYWAY_LANES 16
 #define FLYWAY_LINKS 8

@@ -44,7 +44,7 @@ model_row(const Model *model, guint64 address)
     guint64 product = (address >> 12) * 0x9e3779b97f4a7c15u;
 
     product = (product ^ (product >> 32)) * 0x9e3779b97f4a7c15u;
-    return g_ptr_array_index(model->rows, product >> 53);
+    return g_ptr_array_index(model->rows, product >> 54);
 }
 
 static Entry *
@@ -69,7 +69,7 @@ model_take(Model *model, guint64 address, guint content)
     if (g_hash_table_add(model->seen, GUINT_TO_POINTER((address >> 12) % (16 * 1024 * 1024) + 1)))
         return;
     fresh.clock = ++model->clock;
-    if (entry == NULL && row->len < 4) {
+    if (entry == NULL && row->len < 8) {
         g_array_append_val(row, fresh);
         return;
     }
@@ -173,7 +173,7 @@ test_rule(void)
             assert_has(cache, address, entry->content);
             found++;
         }
-        full += model_row(&model, address)->len == 4;
+        full += model_row(&model, address)->len == 8;
         page_cache_take(cache, address, page_of(i));
         model_take(&model, address, i);
     }

@@ -33,6 +33,7 @@
  * |              |      |        |             | codec packs it (flyway/page.h)                   |
  * | MISSING      | n    | yes    | destination | batch u32, set u32: a page of the set isn't here |
  * | AGAIN        | n    | yes    | source      | batch u32; then that batch without references    |
+ * |              |      |        |             | and differences                                  |
  * | CREDIT       | n    | yes    | both        | u32: so many bytes more may be sent              |
  * | EOF          | n    | yes    | both        | none: no more DATA in this direction             |
  * | CLOSE        | n    | yes    | both        | none: the sender neither sends nor takes any more|

@@ -316,7 +316,9 @@ test_differences(void)
             round_of(&duo);
         }
         session_packed(duo.sessions[0], &counts);
-        g_assert_cmpint(counts.delta > 200, ==, way < 2);
+        g_test_message("%" G_GUINT64_FORMAT " differed", counts.delta);
+        /* Pages that a read cut in two don't. */
+        g_assert_cmpint(counts.delta > 50, ==, way < 2);
         close(flow.from);
         duo_down(&duo);
     }

@@ -141,7 +141,7 @@ packer_new(Crew *crew, Known *known, PackerCounts *total)
 void
 packer_remember(Packer *packer)
 {
-    g_assert(packer->cache == NULL && packer->sent_end == 0);
+    g_assert(packer->sent_end == 0);
     packer->cache = page_cache_new();
 }
 

@@ -79,7 +79,7 @@ unpacker_new(Crew *crew, Known *known)
 void
 unpacker_remember(Unpacker *unpacker)
 {
-    g_assert(unpacker->cache == NULL && unpacker->n_came == 0);
+    g_assert(unpacker->n_came == 0);
     unpacker->cache = page_cache_new();
 }
 

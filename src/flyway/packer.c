@@ -22,13 +22,20 @@
  * depends on all batches before: the crew names the pages, the loop looks them up, batch for batch
  * in order, then the crew packs.
  *
+ * Where the destination remembers pages that come again, so does the loop (page_cache.h): as each
+ * batch goes to the crew, the last versions of its pages are put beside them, and it is remembered
+ * itself. That needs nothing of earlier batches but their bytes, so it waits for none of them. In a
+ * first pass it costs a bit a page, later two copies, or one where what is passed on isn't to be
+ * compared.
+ *
  * A batch that refers to pages stays here until the destination has delivered it, so that it can be
  * sent again without references. The loop packs it then: only a damaged store makes it necessary.
  *
  * Bounds: threads + EXTRA batches of 274 KiB and the spans, so with one thread 1.2 MiB, of which at
  * most 384 KiB are bytes that QEMU believes to be gone. Besides, batches that refer to pages and
  * aren't delivered yet, at most SENT_MAX: until one is, no other is ready; in practice what the
- * path carries (pace.c). SPARE_MAX delivered ones are kept for the next.
+ * path carries (pace.c). SPARE_MAX delivered ones are kept for the next. And what page_cache.h
+ * says.
  */
 #include "flyway/packer.h"
 
@@ -70,6 +77,7 @@ struct Packer {
     Work *works;
 
     Known *known;
+    PageCache *cache; /* may be NULL */
 
     guint n_chosen;           /* of those submitted, from the first: looked up, or needn't be */
     guint first, n_submitted; /* at work or ready, from works[first] on; the next one is filled */
@@ -130,6 +138,13 @@ packer_new(Crew *crew, Known *known, PackerCounts *total)
     return packer;
 }
 
+void
+packer_remember(Packer *packer)
+{
+    g_assert(packer->sent_end == 0);
+    packer->cache = page_cache_new();
+}
+
 static void
 sent_free(Sent *sent)
 {
@@ -152,6 +167,7 @@ packer_free(Packer *packer)
     g_queue_clear_full(&packer->sent, (GDestroyNotify)sent_free);
     g_ptr_array_unref(packer->spare);
     page_codec_free(packer->codec);
+    page_cache_free(packer->cache);
     g_free(packer->works);
     g_free(packer);
 }
@@ -250,6 +266,16 @@ look(Packer *packer, Work *work, gboolean may_cut)
 }
 
 static void
+remember(Packer *packer, const Work *work)
+{
+    if (packer->cache == NULL)
+        return;
+    if (policy_hashes(work->way)) /* else the link is faster than any comparing */
+        page_bases(work->batch, packer->cache);
+    page_remember(work->batch, packer->cache);
+}
+
+static void
 submit(Packer *packer)
 {
     Work *work = filling(packer);
@@ -259,6 +285,7 @@ submit(Packer *packer)
     packer->aside = work->way == POLICY_PASS;
     packer->aside_bytes = 0;
     look(packer, work, !packer->aside && packer->n_submitted + 1 < packer->n_works);
+    remember(packer, work);
     work->known = packer->known;
     work->looks_up = policy_hashes(work->way) && known_is_useful(packer->known);
     work->prepare_s = 0;

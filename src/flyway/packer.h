@@ -21,6 +21,9 @@ typedef struct {
 /** total (kept): where its counts are added when it is freed. Crew and known (may be NULL) are
  * kept, not owned; the crew's tools must be tools_new()'s (tools.h). */
 Packer *packer_new(Crew *crew, Known *known, PackerCounts *total);
+/** Pages that come again go as differences, from the first batch on; the destination's does so,
+ * too. To be called before any batch. */
+void packer_remember(Packer *packer);
 /** Waits for batches that the crew has. */
 void packer_free(Packer *packer);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Packer, packer_free)

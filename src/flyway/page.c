@@ -13,6 +13,13 @@
  * and tells the set of known pages, whose order both hosts must agree on. A page that stands twice
  * in one batch becomes a COPY, never a reference to the ordinal that the first is about to get: the
  * destination can then fetch all references before it adds anything, and so do all or nothing.
+ *
+ * Differences are the same: all are from what was remembered before the batch, so that the
+ * destination can make the pages of them before it fetches anything, and name them. What is
+ * remembered depends on contents alone, never on ops: so the source needn't know what a page will
+ * become, and looks for bases as soon as a batch is full, also where nothing is looked up. Bases
+ * wait in payload[], which is free until then, each where the page stands in raw[]: page_pack.c
+ * shows why they aren't overwritten too soon.
  */
 #include <lz4.h>
 #include "flyway/page_private.h"
@@ -202,5 +209,52 @@ page_choose(PageBatch *batch, const PageKnown *ops, gpointer data)
             item->op = PAGE_OP_NEW;
             ops->added(data, item->hash);
         }
+    }
+}
+
+/* Of those that are remembered. */
+static gboolean
+page_address(const PageBatch *batch, const PageItem *item, guint64 *address)
+{
+    guint64 word;
+
+    if (item->body != item->header + PAGE_WORD_SIZE)
+        return FALSE;
+    word = page_word_get(batch->raw + item->header);
+    *address = word - PAGE_FLAGS_PAGE;
+    return (word & PAGE_FLAGS_MASK) == PAGE_FLAGS_PAGE;
+}
+
+const guint8 *
+page_base(const PageBatch *batch, const PageItem *item, const PageCache *cache)
+{
+    guint64 address;
+
+    return page_address(batch, item, &address) ? page_cache_find(cache, address) : NULL;
+}
+
+void
+page_bases(PageBatch *batch, const PageCache *cache)
+{
+    for (guint i = 0; i < batch->n_pages; i++) {
+        PageItem *item = &batch->pages[i];
+        const guint8 *base = page_base(batch, item, cache);
+
+        if (base == NULL)
+            continue;
+        memcpy(batch->payload + PAGE_HEADER_SIZE + item->body, base, PAGE_BYTES);
+        item->based = batch->based = TRUE;
+    }
+}
+
+void
+page_remember(const PageBatch *batch, PageCache *cache)
+{
+    for (guint i = 0; i < batch->n_pages; i++) {
+        const PageItem *item = &batch->pages[i];
+        guint64 address;
+
+        if (page_address(batch, item, &address))
+            page_cache_take(cache, address, batch->raw + item->body);
     }
 }

@@ -3,6 +3,7 @@
 
 #include <glib.h>
 #include "flyway/hash.h"
+#include "flyway/page_cache.h"
 #include "flyway/stream.h"
 
 /**
@@ -12,7 +13,7 @@
  * the source's side, page_unpack.c the destination's; this comment is the specification.
  *
  *     offset 0  coding    u8   PageCoding: how the body is packed
- *            1  0         u8
+ *            1  flags     u8   bit 0: what DELTA writes is NEW, else PLAIN; others 0
  *            2  ops       u16  bytes of ops, at most PAGE_OPS_MAX
  *            4  raw       u32  bytes of the batch, 1 to PAGE_BATCH_RAW
  *            8  literals  u32  bytes of literals, at most raw
@@ -34,10 +35,10 @@
  * | ZERO    | a word with flags 0x22, a byte 0                                           | N, J |
  * | NEW     | a page of the literals, which becomes the next ordinal of the session's set | all  |
  * | PLAIN   | a page of the literals                                                     | all  |
- * | COPY    | the page that the index-th NEW or PLAIN of this batch wrote; count is 1    | all  |
+ * | COPY    | the page that the index-th NEW, PLAIN or DELTA of this batch wrote; count 1 | all  |
  * | REF     | a page that both hosts have; ordinals go on from the last reference        | all  |
  * | REF_AT  | the same; set, and ordinal as a signed difference, follow                   | all  |
- * | DELTA   | reserved for differences from a page's last version: refused in format 1   |      |
+ * | DELTA   | a page, given by its difference from the one remembered for its address    | N, J |
  *
  * Before each page, unless the form is BARE (count is 1, the word stood in the literals), comes
  * QEMU's header word, 8 bytes big endian: address | flags, the flags 0x28 (ZERO: 0x22). The address
@@ -47,6 +48,14 @@
  * References: a set is named by 32 bits; set 0 is the session's own. The difference of REF_AT is
  * from the ordinal after the last one used of the set's slot (set mod 16; 0 at the start), modulo
  * 2^32. REF is of the set last used (0 at the start), and at its slot's next ordinal.
+ *
+ * Differences, only where both sides have the ability DELTA, and in the lane that may refer to
+ * pages: both remember pages of batches by their addresses (flyway/page_cache.h has the rule). A
+ * DELTA takes from the literals a word, 8 bytes big endian, and 64 bytes for each bit that is set
+ * in it: bit i (value 1 << i) says that the 64 bytes of the page from offset 64 i on are these XOR
+ * the remembered ones; the others are as remembered. What is remembered is what was before this
+ * batch. Once a batch is whole, each of its pages but BARE ones, whatever its op, is given to the
+ * rule, in the batch's order. A DELTA of an address that isn't remembered is an error.
  *
  * Anything else is a protocol error.
  */
@@ -115,10 +124,11 @@ typedef struct {
 
 /** A page of a batch. */
 typedef struct {
-    guint32 header;          /* offset of its word; on the destination unused */
-    guint32 body;            /* offset of its bytes */
-    guint8 op;               /* PageOp: NEW, PLAIN, COPY or REF */
-    guint8 original;         /* COPY: which of pages[] */
+    guint32 header;  /* offset of its word; on the destination body, where BARE */
+    guint32 body;    /* offset of its bytes */
+    guint8 op;       /* PageOp: NEW, PLAIN, COPY or REF; what DELTA writes is NEW or PLAIN */
+    guint8 original; /* COPY: which of pages[] */
+    guint8 based;    /* source: has a base; destination: is a difference yet */
     PageReference reference; /* REF */
     guint8 hash[PAGE_HASH_BYTES];
 } PageItem;
@@ -139,12 +149,13 @@ typedef struct {
     guint32 n_runs, n_pages;
     guint32 covered;   /* end of the last span taken */
     gboolean hashed;   /* page_prepare() was here with a hasher */
+    gboolean based;    /* some of pages[] are */
     PageCounts counts; /* of the last page_pack() or page_unpack() */
     PageItem pages[PAGE_PAGES_MAX];
     PageRun runs[PAGE_RUNS_MAX];
-    guint8 raw[PAGE_BATCH_RAW]; /* filled by the caller at the source, else by page_unpack(),
-                                   page_fill() */
-    guint8 payload[PAGE_PAYLOAD_MAX];
+    guint8 raw[PAGE_BATCH_RAW];       /* filled by the caller at the source, else by page_unpack(),
+                                         page_fill() */
+    guint8 payload[PAGE_PAYLOAD_MAX]; /* source: before page_pack() the bases of pages lie here */
 } PageBatch;
 
 /**
@@ -177,31 +188,49 @@ gboolean page_batch_has(const PageBatch *batch, PageOp op);
 void page_spans(PageBatch *batch, const StreamSpan *spans, guint n);
 
 /**
+ * Source, before step 3, in the order of batches: the versions that both remember of pages.
+ * Without it none goes as a difference. After it page_remember(), which is due for each batch.
+ */
+void page_bases(PageBatch *batch, const PageCache *cache);
+/**
+ * Both sides, in the order of batches: remembers its pages by page_cache_take(). Destination: once
+ * page_fill() has succeeded, so that a batch that has to come again is remembered once.
+ */
+void page_remember(const PageBatch *batch, PageCache *cache);
+
+/**
  * Source, step 1, any thread: names the pages. Without hasher none is looked up, and none becomes
- * part of the session's set. Destination: after page_unpack(), names those that do.
+ * part of the session's set. Destination: after page_rebuild(), names those that do.
  */
 void page_prepare(PageBatch *batch, PageHasher *hasher);
 /** Source, step 2, in the order of batches: which pages does the other have? ops NULL: none. */
 void page_choose(PageBatch *batch, const PageKnown *ops, gpointer data);
-/** Source, step 3, any thread: writes payload[0..payload_length), and counts. */
+/** Source, step 3, any thread: writes payload[0..payload_length), and counts. Bases are used up:
+ * what is packed another time has no differences. */
 void page_pack(PageBatch *batch, PageCodec *codec, PagePackLevel level);
 /**
- * Again, without references, after the destination missed one. Pages keep the ordinals that they
- * got in page_choose(), and no others get one.
+ * Again, without references and differences, after the destination missed a page. Pages keep the
+ * ordinals that they got in page_choose(), and no others get one.
  */
 void page_pack_plain(PageBatch *batch, PageCodec *codec, PagePackLevel level);
 
 /** The raw bytes that a payload says to become, 1 to PAGE_BATCH_RAW; 0: impossible. */
 guint32 page_payload_raw(const guint8 *payload, gsize length);
 /**
- * Destination, step 1, any thread: everything but what is referred to. 0, or -EPROTO with *why a
- * static English phrase. The payload isn't needed after.
+ * Destination, step 1, any thread: everything but what is referred to, or differs. 0, or -EPROTO
+ * with *why a static English phrase. The payload isn't needed after.
  */
 int page_unpack(PageBatch *batch, PageCodec *codec, const guint8 *payload, gsize length,
                 const char **why);
 /**
+ * Destination, next, in the order of batches: differences become pages. cache may be NULL: nothing
+ * is remembered. 0, or -EPROTO with *why: a page's last version isn't there. Changes no cache.
+ */
+int page_rebuild(PageBatch *batch, const PageCache *cache, const char **why);
+/**
  * Destination, step 2, in the order of batches: fetches what is referred to, then tells of each new
- * page. 0, and raw[0..raw_length) is the source's; or the first error of fetch: then nothing was
- * added, and the source may be asked for the batch packed plain.
+ * page. 0, and raw[0..raw_length) is the source's; -EPROTO where differences weren't rebuilt; or
+ * the first error of fetch: then nothing was added, and the source may be asked for the batch
+ * packed plain.
  */
 int page_fill(PageBatch *batch, const PageFetch *ops, gpointer data);

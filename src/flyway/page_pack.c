@@ -8,6 +8,15 @@
  * that of the literals before it): a zero page whose address is too far to be told in 4 bytes stays
  * literal, and a pack that saves less than 1/32 is thrown away, as the destination would unpack in
  * vain. So PAGE_PAYLOAD_MAX holds for any input.
+ *
+ * Differences. A page that has a base goes as DELTA where at most half of its blocks differ: beyond
+ * that the page packs as well as the difference does. Only blocks that differ travel, so that a
+ * difference is worth it also where nothing is packed, and a packer has less to go through than
+ * with a page of zeros. Bases lie in payload[], where literals are written directly at
+ * PAGE_LEVEL_RAW. That is right, as literals never outrun raw: when a page is come to whose bytes
+ * and base are at offset b (of raw, and of the body), at most b - 8 literals are there, for its
+ * word isn't one of them. So the difference's mask ends before b, each block is written at or
+ * before the place that it is read from, and later bases lie behind.
  */
 #include <lz4.h>
 #include "flyway/page_private.h"
@@ -26,6 +35,8 @@ typedef struct {
 typedef struct {
     const PageBatch *batch;
     gboolean plain; /* without references */
+    gboolean based; /* may have differences, of pages with the op below */
+    PageOp based_op;
     guint8 *literals, *ops;
     gsize n_literals, n_ops;
     guint32 at; /* raw bytes done */
@@ -139,6 +150,69 @@ put_zeros(Packer *packer, const PageRun *run)
     packer->forecast.address = address + (guint64)run->count * PAGE_BYTES;
 }
 
+static guint64
+load(const guint8 *at)
+{
+    guint64 word;
+
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static const guint8 *
+base_of(const Packer *packer, const PageItem *item)
+{
+    return packer->batch->payload + PAGE_HEADER_SIZE + item->body;
+}
+
+/* A bit for each block of a page that isn't its base's. */
+static guint64
+differing(const Packer *packer, const PageItem *item)
+{
+    const guint8 *page = packer->batch->raw + item->body, *base = base_of(packer, item);
+    guint64 blocks = 0;
+
+    for (guint i = 0; i < PAGE_BLOCKS; i++) {
+        guint64 any = 0;
+
+        for (guint at = i * PAGE_BLOCK; at < (i + 1) * PAGE_BLOCK; at += sizeof any)
+            any |= load(page + at) ^ load(base + at);
+        blocks |= (guint64)(any != 0) << i;
+    }
+    return blocks;
+}
+
+static void
+put_difference(Packer *packer, const PageItem *item, guint64 blocks)
+{
+    const guint8 *page = packer->batch->raw + item->body, *base = base_of(packer, item);
+    guint8 *out = packer->literals + packer->n_literals;
+
+    page_word_put(out, blocks);
+    out += PAGE_WORD_SIZE;
+    for (; blocks != 0; blocks &= blocks - 1) {
+        guint at = (guint)__builtin_ctzll(blocks) * PAGE_BLOCK;
+
+        /* Word by word: out may overlap what is to be read, never pass it. */
+        for (guint end = at + PAGE_BLOCK; at < end; at += PAGE_WORD_SIZE, out += PAGE_WORD_SIZE) {
+            guint64 word = load(page + at) ^ load(base + at);
+
+            memcpy(out, &word, sizeof word);
+        }
+    }
+    packer->n_literals = (gsize)(out - packer->literals);
+}
+
+/* May it go as a difference? Then blocks tells of which. */
+static gboolean
+differs_little(const Packer *packer, const PageItem *item, guint64 *blocks)
+{
+    if (!packer->based || !item->based || (PageOp)item->op != packer->based_op)
+        return FALSE;
+    *blocks = differing(packer, item);
+    return __builtin_popcountll(*blocks) <= PAGE_BLOCKS / 2;
+}
+
 /* What a page becomes: COPY and REF say what of. */
 static void
 choose_op(Packer *packer, const PageItem *item, Pending *next)
@@ -166,6 +240,8 @@ count_page(Packer *packer, const Pending *next, const PageItem *item)
 {
     if (next->op == PAGE_OP_NEW || next->op == PAGE_OP_PLAIN)
         packer->counts.raw++;
+    else if (next->op == PAGE_OP_DELTA)
+        packer->counts.delta++;
     else if (next->op != PAGE_OP_COPY && item->reference.set != 0)
         packer->counts.recalled++;
     else
@@ -178,6 +254,7 @@ put_page(Packer *packer, guint i)
     const PageItem *item = &packer->batch->pages[i];
     guint64 word = page_word_get(packer->batch->raw + item->header);
     Pending next = { .count = 1 };
+    guint64 blocks = 0;
 
     if (item->body == item->header + PAGE_WORD_SIZE &&
         (word & PAGE_FLAGS_MASK) == PAGE_FLAGS_PAGE) {
@@ -189,15 +266,20 @@ put_page(Packer *packer, guint i)
         put_literals(packer, item->body);
     }
     choose_op(packer, item, &next);
+    if (differs_little(packer, item, &blocks))
+        next.op = PAGE_OP_DELTA;
     put(packer, &next);
     count_page(packer, &next, item);
     packer->at = item->body;
-    if (next.op == PAGE_OP_NEW || next.op == PAGE_OP_PLAIN) {
+    if (next.op != PAGE_OP_COPY && next.op != PAGE_OP_REF && next.op != PAGE_OP_REF_AT)
         packer->nth[i] = packer->n_travel++;
+    if (next.op == PAGE_OP_NEW || next.op == PAGE_OP_PLAIN) {
         copy_literals(packer, PAGE_BYTES);
-    } else {
-        packer->at += PAGE_BYTES;
+        return;
     }
+    if (next.op == PAGE_OP_DELTA)
+        put_difference(packer, item, blocks);
+    packer->at += PAGE_BYTES;
 }
 
 static void
@@ -243,7 +325,7 @@ put_header(const Packer *packer, PageCoding coding, guint8 *out)
     guint32 literals = GUINT32_TO_BE((guint32)packer->n_literals);
 
     out[0] = (guint8)coding;
-    out[1] = 0;
+    out[1] = packer->counts.delta > 0 && packer->based_op == PAGE_OP_NEW ? PAGE_FLAG_NEW : 0;
     memcpy(out + 2, &ops, sizeof ops);
     memcpy(out + 4, &raw, sizeof raw);
     memcpy(out + 8, &literals, sizeof literals);
@@ -254,12 +336,18 @@ pack(PageBatch *batch, PageCodec *codec, PagePackLevel level, gboolean plain)
 {
     guint8 *body = batch->payload + PAGE_HEADER_SIZE;
     guint8 *literals = level == PAGE_LEVEL_RAW ? body : codec->plain;
-    Packer packer = { .batch = batch, .plain = plain, .literals = literals, .ops = codec->ops };
+    Packer packer = { .batch = batch,
+                      .plain = plain,
+                      .based = batch->based && !plain,
+                      .based_op = page_batch_has(batch, PAGE_OP_NEW) ? PAGE_OP_NEW : PAGE_OP_PLAIN,
+                      .literals = literals,
+                      .ops = codec->ops };
     PageCoding coding = level == PAGE_LEVEL_LZ4 ? PAGE_CODED_LZ4 : PAGE_CODED_ZSTD;
     gsize length, packed = 0;
 
     g_assert(batch->raw_length > 0 && batch->raw_length <= PAGE_BATCH_RAW);
     walk(&packer);
+    batch->based = FALSE; /* overwritten, here or in what follows */
     length = packer.n_literals + packer.n_ops;
     g_assert(PAGE_HEADER_SIZE + length <= PAGE_PAYLOAD_MAX);
     if (level != PAGE_LEVEL_RAW)

@@ -13,6 +13,9 @@
 #define PAGE_ZERO_SIZE (PAGE_WORD_SIZE + 1)
 #define PAGE_SLOTS 16
 #define PAGE_COUNT_INLINE 7 /* a larger count has a varint */
+#define PAGE_BLOCK 64       /* bytes that a difference has or hasn't */
+#define PAGE_BLOCKS (PAGE_BYTES / PAGE_BLOCK)
+#define PAGE_FLAG_NEW 1 /* of the payload: what DELTA writes is NEW */
 
 struct PageCodec {
     ZSTD_CCtx *pack;
@@ -44,6 +47,9 @@ page_word_put(guint8 *at, guint64 word)
     word = GUINT64_TO_BE(word);
     memcpy(at, &word, sizeof word);
 }
+
+/** What is remembered of a page, or NULL. */
+const guint8 *page_base(const PageBatch *batch, const PageItem *item, const PageCache *cache);
 
 static inline void
 page_forecast_used(PageForecast *forecast, const PageReference *last)

@@ -3,7 +3,9 @@
  * Theory of operation. The payload comes from the network: every length is checked before use, and
  * work is bounded by the batch's size whatever it says. One walk over the ops writes the batch but
  * for its references, which page_fill() fetches in the order of batches. Those places hold what an
- * earlier batch left there until then: nobody may read raw[] before page_fill() has succeeded.
+ * earlier batch left there until then: nobody may read raw[] before page_fill() has succeeded. A
+ * page that came as a difference is one until page_rebuild(): zeros where it doesn't differ. So are
+ * copies of it, which are made anew then.
  */
 #include <errno.h>
 #include <lz4.h>
@@ -17,7 +19,8 @@ typedef struct {
     gsize n_literals, n_ops;
     guint32 at; /* raw bytes written */
     PageForecast forecast;
-    guint32 travelled[PAGE_PAGES_MAX]; /* where those pages are that travelled themselves */
+    PageOp delta;                     /* what a DELTA writes: NEW or PLAIN */
+    guint8 travelled[PAGE_PAGES_MAX]; /* which of pages[] those are that travelled themselves */
     guint n_travelled;
     const char *why;
 } Unpacker;
@@ -81,10 +84,8 @@ get_reference(Unpacker *unpacker, Step *step)
 static int
 check_form(Unpacker *unpacker, const Step *step)
 {
-    if (step->op == PAGE_OP_DELTA)
-        return refuse(unpacker, "op isn't of this format");
     if (step->form > PAGE_BARE || (step->op == PAGE_OP_LITERAL && step->form != PAGE_NEXT) ||
-        (step->op == PAGE_OP_ZERO && step->form == PAGE_BARE))
+        ((step->op == PAGE_OP_ZERO || step->op == PAGE_OP_DELTA) && step->form == PAGE_BARE))
         return refuse(unpacker, "op in a form it hasn't");
     if (step->count > 1 && (step->op == PAGE_OP_COPY || step->form == PAGE_BARE))
         return refuse(unpacker, "count where there is one");
@@ -169,24 +170,57 @@ put_zeros(Unpacker *unpacker, const Step *step)
     unpacker->batch->counts.zero += (guint32)step->count;
 }
 
-static void
+/* Blocks that differ at their places, zeros between. */
+static int
+take_difference(Unpacker *unpacker)
+{
+    guint8 *page = unpacker->batch->raw + unpacker->at;
+    guint64 blocks = 0;
+    gsize size = PAGE_WORD_SIZE;
+
+    if (unpacker->n_literals >= size)
+        blocks = page_word_get(unpacker->literals);
+    size += (gsize)__builtin_popcountll(blocks) * PAGE_BLOCK;
+    if (size > unpacker->n_literals)
+        return refuse(unpacker, "more literals than there are");
+    unpacker->literals += PAGE_WORD_SIZE;
+    memset(page, 0, PAGE_BYTES);
+    for (; blocks != 0; blocks &= blocks - 1) {
+        memcpy(page + __builtin_ctzll(blocks) * PAGE_BLOCK, unpacker->literals, PAGE_BLOCK);
+        unpacker->literals += PAGE_BLOCK;
+    }
+    unpacker->n_literals -= size;
+    unpacker->at += PAGE_BYTES;
+    return 0;
+}
+
+static int
 put_page(Unpacker *unpacker, const Step *step, guint32 nth)
 {
     PageBatch *batch = unpacker->batch;
+    guint32 header = unpacker->at;
     PageItem *item;
 
     if (step->form != PAGE_BARE)
         put_word(unpacker, PAGE_FLAGS_PAGE);
     /* Each takes its bytes of raw: there can't be more than PAGE_PAGES_MAX. */
     item = &batch->pages[batch->n_pages++];
-    *item = (PageItem){ .body = unpacker->at, .op = (guint8)step->op };
+    *item = (PageItem){ .header = header, .body = unpacker->at, .op = (guint8)step->op };
+    if (step->op == PAGE_OP_NEW || step->op == PAGE_OP_PLAIN || step->op == PAGE_OP_DELTA)
+        unpacker->travelled[unpacker->n_travelled++] = (guint8)(batch->n_pages - 1);
+    if (step->op == PAGE_OP_DELTA) {
+        item->op = (guint8)unpacker->delta;
+        item->based = batch->based = TRUE;
+        batch->counts.delta++;
+        return take_difference(unpacker);
+    }
     if (step->op == PAGE_OP_NEW || step->op == PAGE_OP_PLAIN) {
-        unpacker->travelled[unpacker->n_travelled++] = unpacker->at;
         take_literals(unpacker, PAGE_BYTES);
-        return;
+        return 0;
     }
     if (step->op == PAGE_OP_COPY) {
-        memcpy(batch->raw + unpacker->at, batch->raw + unpacker->travelled[step->index],
+        item->original = unpacker->travelled[step->index];
+        memcpy(batch->raw + unpacker->at, batch->raw + batch->pages[item->original].body,
                PAGE_BYTES);
         batch->counts.same++;
     } else {
@@ -197,6 +231,17 @@ put_page(Unpacker *unpacker, const Step *step, guint32 nth)
         *(step->reference.set == 0 ? &batch->counts.same : &batch->counts.recalled) += 1;
     }
     unpacker->at += PAGE_BYTES;
+    return 0;
+}
+
+static int
+put_pages(Unpacker *unpacker, const Step *step)
+{
+    for (guint32 i = 0; i < step->count; i++) {
+        if (put_page(unpacker, step, i) < 0)
+            return -EPROTO;
+    }
+    return 0;
 }
 
 static int
@@ -212,9 +257,8 @@ walk(Unpacker *unpacker)
             take_literals(unpacker, step.count);
         else if (step.op == PAGE_OP_ZERO)
             put_zeros(unpacker, &step);
-        else
-            for (guint32 i = 0; i < step.count; i++)
-                put_page(unpacker, &step, i);
+        else if (put_pages(unpacker, &step) < 0)
+            return -EPROTO;
     }
     if (unpacker->at != unpacker->batch->raw_length || unpacker->n_literals > 0)
         return refuse(unpacker, "ops don't fill the batch");
@@ -249,8 +293,9 @@ read_header(Unpacker *unpacker, const guint8 *payload, gsize length)
 
     if (length <= PAGE_HEADER_SIZE || length > PAGE_PAYLOAD_MAX)
         return refuse(unpacker, "payload of an impossible size");
-    if (payload[0] > PAGE_CODED_ZSTD || payload[1] != 0)
+    if (payload[0] > PAGE_CODED_ZSTD || payload[1] > PAGE_FLAG_NEW)
         return refuse(unpacker, "unknown coding");
+    unpacker->delta = payload[1] == PAGE_FLAG_NEW ? PAGE_OP_NEW : PAGE_OP_PLAIN;
     memcpy(&ops, payload + 2, sizeof ops);
     memcpy(&raw, payload + 4, sizeof raw);
     memcpy(&literals, payload + 8, sizeof literals);
@@ -283,7 +328,8 @@ unpack(Unpacker *unpacker, PageCodec *codec, const guint8 *payload, gsize length
     unpacker->literals = plain;
     unpacker->ops = plain + unpacker->n_literals;
     result = walk(unpacker);
-    *(payload[0] == PAGE_STORED ? &counts->raw : &counts->compressed) = unpacker->n_travelled;
+    *(payload[0] == PAGE_STORED ? &counts->raw : &counts->compressed) =
+        unpacker->n_travelled - counts->delta;
     return result;
 }
 
@@ -315,9 +361,46 @@ page_unpack(PageBatch *batch, PageCodec *codec, const guint8 *payload, gsize len
     return result;
 }
 
+static void
+apply_base(guint8 *page, const guint8 *base)
+{
+    for (guint i = 0; i < PAGE_BYTES; i += PAGE_WORD_SIZE) {
+        guint64 a, b;
+
+        memcpy(&a, page + i, sizeof a);
+        memcpy(&b, base + i, sizeof b);
+        a ^= b;
+        memcpy(page + i, &a, sizeof a);
+    }
+}
+
+int
+page_rebuild(PageBatch *batch, const PageCache *cache, const char **why)
+{
+    for (guint i = 0; i < batch->n_pages && batch->based; i++) {
+        const PageItem *item = &batch->pages[i], *original = &batch->pages[item->original];
+        const guint8 *base = NULL;
+
+        if (item->based && cache != NULL)
+            base = page_base(batch, item, cache);
+        if (base != NULL) {
+            apply_base(batch->raw + item->body, base);
+        } else if (item->based) {
+            *why = "it differs from a page that isn't remembered";
+            return -EPROTO;
+        } else if (item->op == PAGE_OP_COPY && original->based) {
+            memcpy(batch->raw + item->body, batch->raw + original->body, PAGE_BYTES);
+        }
+    }
+    batch->based = FALSE;
+    return 0;
+}
+
 int
 page_fill(PageBatch *batch, const PageFetch *ops, gpointer data)
 {
+    if (batch->based)
+        return -EPROTO;
     for (guint i = 0; i < batch->n_pages; i++) {
         const PageItem *item = &batch->pages[i];
         int result = 0;

@@ -33,6 +33,7 @@
  * |              |      |        |             | codec packs it (flyway/page.h)                   |
  * | MISSING      | n    | yes    | destination | batch u32, set u32: a page of the set isn't here |
  * | AGAIN        | n    | yes    | source      | batch u32; then that batch without references    |
+ * |              |      |        |             | and differences                                  |
  * | CREDIT       | n    | yes    | both        | u32: so many bytes more may be sent              |
  * | EOF          | n    | yes    | both        | none: no more DATA in this direction             |
  * | CLOSE        | n    | yes    | both        | none: the sender neither sends nor takes any more|
@@ -75,10 +76,12 @@
  * Recall. Where both have the ability, the source's first numbered frame is SETS, and SETS_REPLY
  * answers it; neither comes twice. Batches may refer to pages of the sets that are agreed on
  * (flyway/known.c), and, if the destination keeps the session's pages, to those; only on the first
- * stream lane. Batches of a lane count from 0. The destination that can't fill one says so with
- * MISSING, once for each; nothing that came after it is delivered before AGAIN has brought it. The
- * source can make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch
- * sent before.
+ * stream lane. So it is with DELTA: where both have that ability, both remember pages of the first
+ * stream lane's batches, from its first on (flyway/page_cache.h), whatever there is of recall.
+ * Batches of a lane count from 0. The destination that can't fill one says so with MISSING, once
+ * for each; nothing that came after it is delivered before AGAIN has brought it. The source can
+ * make it again until it has CREDIT for its bytes. It may send AGAIN unasked for a batch sent
+ * before.
  *
  * STOPPED, at most once: from here on all that is carried adds to the blackout, so the destination
  * waits for no disk of its own that it can do without.
@@ -100,7 +103,8 @@
 /** A bit each; those of both sides are used. */
 #define FLYWAY_ABILITY_PAGES (G_GUINT64_CONSTANT(1) << 0)  /* BATCH, payload format 1 */
 #define FLYWAY_ABILITY_RECALL (G_GUINT64_CONSTANT(1) << 1) /* SETS; MISSING and AGAIN */
-#define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL)
+#define FLYWAY_ABILITY_DELTA (G_GUINT64_CONSTANT(1) << 2)  /* DELTA in batches */
+#define FLYWAY_ABILITIES (FLYWAY_ABILITY_PAGES | FLYWAY_ABILITY_RECALL | FLYWAY_ABILITY_DELTA)
 
 #define FLYWAY_LANES 16
 /** Of which so many may be disks': libvirt copies them first, and its RPC, QEMU's stream and two

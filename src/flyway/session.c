@@ -550,38 +550,55 @@ run_hellos(Session *session, const struct pollfd *entries, gint64 now_us)
 }
 
 /* Only the first stream lane may refer to pages: both sides see them in one order only there. */
-static Known *
-known_for_lane(Session *session)
+static gboolean
+lane_refers(Session *session)
 {
     gboolean is_first = !session->known_used;
 
     session->known_used = TRUE;
-    return is_first ? session->known : NULL;
+    return is_first;
 }
 
 /* NULL: the stream passes as it is. */
 static Packer *
 make_packer(Session *session)
 {
+    gboolean refers;
+    Packer *packer;
+
     if (!(session->abilities & FLYWAY_ABILITY_PAGES))
         return NULL;
     if (session->crew == NULL)
         session->crew = crew_new(session->threads, tools_new, tools_free);
-    if (session->crew != NULL)
-        return packer_new(session->crew, known_for_lane(session), &session->packed);
-    g_warning("No thread for packing can be had (%s): the stream is sent as it is",
-              g_strerror(errno));
-    return NULL;
+    if (session->crew == NULL) {
+        g_warning("No thread for packing can be had (%s): the stream is sent as it is",
+                  g_strerror(errno));
+        return NULL;
+    }
+    refers = lane_refers(session);
+    packer = packer_new(session->crew, refers ? session->known : NULL, &session->packed);
+    if (refers && (session->abilities & FLYWAY_ABILITY_DELTA))
+        packer_remember(packer);
+    return packer;
 }
 
 Unpacker *
 session_unpacker(Session *session)
 {
+    gboolean refers;
+    Unpacker *unpacker;
+
     if (!(session->abilities & FLYWAY_ABILITY_PAGES))
         return NULL;
     if (session->crew == NULL)
         session->crew = crew_new(1, tools_new, tools_free);
-    return session->crew != NULL ? unpacker_new(session->crew, known_for_lane(session)) : NULL;
+    if (session->crew == NULL)
+        return NULL;
+    refers = lane_refers(session);
+    unpacker = unpacker_new(session->crew, refers ? session->known : NULL);
+    if (refers && (session->abilities & FLYWAY_ABILITY_DELTA))
+        unpacker_remember(unpacker);
+    return unpacker;
 }
 
 static PackerWait

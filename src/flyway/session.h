@@ -74,7 +74,7 @@ typedef struct {
     guint64 abilities;            /* of both sides, since OPEN */
     Crew *crew;                   /* from the first stream lane on that may be packed */
     Known *known;                 /* NULL: without recall */
-    gboolean known_used;          /* by a stream lane: it is for one only */
+    gboolean known_used;          /* by a stream lane: it is for one only; differences, too */
     FrameSets sets;               /* to be sent: offer, or answer to it */
     gboolean sets_came;           /* the peer's */
     guint32 sets_end;             /* destination: what was told, G_MAXUINT32: nothing */

@@ -13,8 +13,12 @@
  * pages in it that were referred to, at the same places: they are told to the session's set as if
  * they had been fetched, but stored anew.
  *
+ * Where both sides remember pages that come again (page_cache.h), differences become pages before
+ * they are named; a batch is remembered once, when it is whole, also where it came again.
+ *
  * Bounds: AHEAD batches of 274 KiB, and what the lane's window lets in, packed: a payload is at
  * most 256 bytes longer than what it becomes, and there are at most ENTRIES_MAX entries.
+ * And what page_cache.h says.
  */
 #include "flyway/unpacker.h"
 
@@ -48,6 +52,7 @@ typedef struct {
 struct Unpacker {
     Crew *crew;
     Known *known;
+    PageCache *cache;   /* may be NULL; the thread's */
     GQueue entries;     /* Entry */
     GPtrArray *batches; /* that no entry has */
     guint n_submitted;  /* batches that are with the crew, or done */
@@ -69,6 +74,13 @@ unpacker_new(Crew *crew, Known *known)
     unpacker->kept = G_MAXUINT32;
     g_queue_init(&unpacker->entries);
     return unpacker;
+}
+
+void
+unpacker_remember(Unpacker *unpacker)
+{
+    g_assert(unpacker->n_came == 0);
+    unpacker->cache = page_cache_new();
 }
 
 static void
@@ -93,6 +105,7 @@ unpacker_free(Unpacker *unpacker)
     }
     g_queue_clear_full(&unpacker->entries, (GDestroyNotify)entry_free);
     g_ptr_array_unref(unpacker->batches);
+    page_cache_free(unpacker->cache);
     g_free(unpacker);
 }
 
@@ -136,7 +149,7 @@ take_again(Entry *entry, Tools *tools)
         return result;
     prepare(entry, tools);
     if (page_fill(entry->batch, &known_destination, unpacker->known) < 0) {
-        entry->why = "it came again with references";
+        entry->why = "it came again with references or differences";
         return -EPROTO;
     }
     for (guint i = 0; i < n_first; i++) {
@@ -186,6 +199,8 @@ run(CrewJob *job, gpointer data)
     if (unpacker->stalled)
         return;
     entry->result = unpack(entry, tools, entry->bytes, entry->length);
+    if (entry->result == 0)
+        entry->result = page_rebuild(entry->batch, unpacker->cache, &entry->why);
     if (entry->result == 0 && unpacker->known != NULL) {
         entry->result = fill(entry, tools);
         entry->kept = known_kept(unpacker->known);
@@ -196,6 +211,8 @@ run(CrewJob *job, gpointer data)
             entry->why = "it refers to what this host never had";
         }
     }
+    if (entry->result == 0 && unpacker->cache != NULL)
+        page_remember(entry->batch, unpacker->cache);
     unpacker->stalled = entry->result == -ENOENT;
 }
 

@@ -14,6 +14,9 @@ typedef struct Unpacker Unpacker;
 /** crew: of one thread, its tools tools_new()'s (tools.h); known: NULL, or only the crew's from now
  * on. Both are kept, not owned. */
 Unpacker *unpacker_new(Crew *crew, Known *known);
+/** Pages may come as differences from what came before; the source's remembers, too. To be called
+ * before any batch. */
+void unpacker_remember(Unpacker *unpacker);
 /** Waits for a batch that the crew has. */
 void unpacker_free(Unpacker *unpacker);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpacker, unpacker_free)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The unpacker of pages: every payload ends with a verdict, within its own bytes and the batch's.
- * What is taken, packed again with the pages where the payload said, comes out as it was.
+ * What is taken, packed again with the pages where the payload said, comes out as it was; also as
+ * differences from what both sides remember, some pages at the first addresses.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -12,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static PageBatch *batch, *again, *third;
 static PageCodec *codec;
+static PageCache *cache; /* what was before the batch: each payload finds the same */
 
 static int
 fetch(gpointer unused, const PageReference *reference, guint8 out[PAGE_BYTES])
@@ -33,6 +35,24 @@ added(gpointer data, const guint8 page[PAGE_BYTES], const guint8 *hash)
 }
 
 static void
+set_up(void)
+{
+    guint8 page[PAGE_BYTES];
+
+    batch = page_batch_new();
+    again = page_batch_new();
+    third = page_batch_new();
+    codec = page_codec_new();
+    cache = page_cache_new();
+    for (guint64 i = 0; i < 12; i++) {
+        memset(page, (int)i, sizeof page);
+        page_cache_take(cache, i * PAGE_BYTES, page);
+        if (i < 8)
+            page_cache_take(cache, i * PAGE_BYTES, page);
+    }
+}
+
+static void
 pack_again(PagePackLevel level)
 {
     const char *why = NULL;
@@ -48,9 +68,11 @@ pack_again(PagePackLevel level)
         page_spans(again, &zero, 1);
         page_spans(again, &span, 1);
     }
+    page_bases(again, cache);
     page_pack(again, codec, level);
     g_assert_cmpuint(again->payload_length, <=, PAGE_PAYLOAD_MAX);
     g_assert_cmpint(page_unpack(third, codec, again->payload, again->payload_length, &why), ==, 0);
+    g_assert_cmpint(page_rebuild(third, cache, &why), ==, 0);
     g_assert_cmpuint(third->raw_length, ==, batch->raw_length);
     g_assert_cmpint(memcmp(third->raw, batch->raw, batch->raw_length), ==, 0);
 }
@@ -63,15 +85,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     guint sum = 0;
     int result;
 
-    if (batch == NULL) {
-        batch = page_batch_new();
-        again = page_batch_new();
-        third = page_batch_new();
-        codec = page_codec_new();
-    }
+    if (batch == NULL)
+        set_up();
     /* Places of references hold what was there before: nothing that was never written. */
     memset(batch->raw, 0, sizeof batch->raw);
     result = page_unpack(batch, codec, data, size, &why);
+    if (result == 0)
+        result = page_rebuild(batch, cache, &why);
     if (result != 0) {
         g_assert_cmpint(result, ==, -EPROTO);
         g_assert_nonnull(why);

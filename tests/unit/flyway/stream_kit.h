@@ -41,3 +41,32 @@ begin_stream(GByteArray *stream, const char *block)
     put(stream, 2, 1); /* a part of it */
     put(stream, 2, 4);
 }
+
+/** A whole stream: so many pages of memory in passes, between which a byte of most is written. */
+static inline GByteArray *
+written_stream(guint32 seed, guint pages, guint passes)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    g_autoptr(GByteArray) memory = g_byte_array_new();
+    GByteArray *stream = g_byte_array_new();
+
+    for (guint i = 0; i < pages * 4096 / 4; i++)
+        put(memory, g_rand_int(rand), 4);
+    begin_stream(stream, "pc.ram");
+    put(stream, (guint64)pages << 12 | 0x02, 8); /* a zero page names the block */
+    put_text(stream, "pc.ram");
+    put(stream, 0, 1);
+    for (guint pass = 0; pass < passes; pass++) {
+        for (guint i = 0; i < pages; i++) {
+            guint8 *page = memory->data + (gsize)i * 4096;
+
+            if (pass > 0 && g_rand_int_range(rand, 0, 3) == 0)
+                continue;
+            page[g_rand_int_range(rand, 0, 4096)]++;
+            put(stream, (guint64)i << 12 | 0x28, 8);
+            g_byte_array_append(stream, page, 4096);
+        }
+    }
+    put(stream, 0x10, 8);
+    return stream;
+}

@@ -291,6 +291,40 @@ test_recall(void)
     }
 }
 
+/* Pages that come again go as differences, without recall, while connections are cut; not where one
+ * side hasn't that ability. */
+static void
+test_differences(void)
+{
+    g_autoptr(GByteArray) stream = written_stream(8, 300, 4);
+
+    for (int way = 0; way < 3; way++) {
+        g_autoptr(GRand) rand = g_rand_new_with_seed(9);
+        Flow flow = { .total = stream->len, .bytes = stream->data };
+        PackerCounts counts;
+        Duo duo;
+
+        duo_open(&duo, 2);
+        for (int side = 0; side < 2 && way == 2; side++)
+            duo.sessions[side]->abilities &= ~(guint64)FLYWAY_ABILITY_DELTA;
+        flow.from = open_lane(&duo, RIG_STREAM);
+        flow.to = duo.peers[RIG_STREAM][0];
+        duo.wait_us = 1000;
+        while (flow.taken < flow.total) {
+            push(&flow);
+            pull(&flow);
+            cut_sometimes(&duo, rand, way == 1 ? 20 : 0);
+            round_of(&duo);
+        }
+        session_packed(duo.sessions[0], &counts);
+        g_test_message("%" G_GUINT64_FORMAT " differed", counts.delta);
+        /* Pages that a read cut in two don't. */
+        g_assert_cmpint(counts.delta > 50, ==, way < 2);
+        close(flow.from);
+        duo_down(&duo);
+    }
+}
+
 /* ---- time ------------------------------------------------------------------------------------ */
 
 /* Quiet, but not dead. */
@@ -776,6 +810,7 @@ main(int argc, char **argv)
     g_test_add_func("/flyway/traffic/hang-up-after-the-end", test_hang_up_after_the_end);
     g_test_add_func("/flyway/traffic/cuts", test_cuts);
     g_test_add_func("/flyway/traffic/recall", test_recall);
+    g_test_add_func("/flyway/traffic/differences", test_differences);
     g_test_add_func("/flyway/traffic/idle", test_idle);
     g_test_add_func("/flyway/traffic/stalled", test_stalled);
     g_test_add_func("/flyway/traffic/lost", test_lost);

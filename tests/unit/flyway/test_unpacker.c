@@ -92,6 +92,19 @@ make(Fixture *f, guint n, guint8 fill, const PageReference *reference)
     page_pack(f->batch, f->codec, PAGE_LEVEL_RAW);
 }
 
+/* The batch's pages go as differences from themselves. */
+static void
+make_differences(Fixture *f)
+{
+    g_autoptr(PageCache) cache = page_cache_new();
+
+    page_remember(f->batch, cache);
+    page_remember(f->batch, cache);
+    page_bases(f->batch, cache);
+    page_pack(f->batch, f->codec, PAGE_LEVEL_RAW);
+    g_assert_cmpuint(f->batch->counts.delta, ==, f->batch->n_pages);
+}
+
 static gboolean
 give(Fixture *f)
 {
@@ -208,6 +221,38 @@ test_unagreed(Fixture *f, gconstpointer with_recall)
     assert_fails(f, with_recall != NULL ? "never agreed on" : "never had");
 }
 
+/* The third time pages come as differences, if they are remembered. */
+static void
+test_differences(Fixture *f, gconstpointer with_recall)
+{
+    unpacker_remember(f->unpacker);
+    for (guint i = 0; i < 4; i++) {
+        make(f, 3, 1, NULL);
+        if (i > 1)
+            make_differences(f);
+        g_assert_true(give(f));
+        assert_comes(f, f->batch->raw, 3 * RECORD);
+    }
+    make(f, 4, 1, NULL); /* the fourth page for the first time */
+    make_differences(f);
+    g_assert_true(give(f));
+    assert_fails(f, "isn't remembered");
+}
+
+static void
+test_unremembered(Fixture *f, gconstpointer with_recall)
+{
+    for (guint i = 0; i < 3; i++) {
+        make(f, 2, 1, NULL);
+        if (i == 2)
+            make_differences(f);
+        g_assert_true(give(f));
+        if (i < 2)
+            assert_comes(f, f->batch->raw, 2 * RECORD);
+    }
+    assert_fails(f, "isn't remembered");
+}
+
 static void
 test_bad_again(Fixture *f, gconstpointer with_recall)
 {
@@ -222,7 +267,7 @@ test_bad_again(Fixture *f, gconstpointer with_recall)
 }
 
 /* How a missed batch comes again. */
-typedef enum { RIGHT, SHORTER, REFERRING, ELSEWHERE } Way;
+typedef enum { RIGHT, SHORTER, REFERRING, DIFFERING, ELSEWHERE } Way;
 
 static void
 test_missed(Fixture *f, gconstpointer way)
@@ -239,6 +284,7 @@ test_missed(Fixture *f, gconstpointer way)
     f->known = known_new(FLYWAY_DESTINATION, (const guint8[RECALL_ID_SIZE]){ 1 },
                          (const guint8[RECALL_KEY_SIZE]){ 2 });
     f->unpacker = unpacker_new(f->crew, f->known);
+    unpacker_remember(f->unpacker);
     make(f, 1, 1, NULL);
     g_assert_true(give(f));
     assert_comes(f, f->batch->raw, RECORD);
@@ -271,6 +317,12 @@ test_missed(Fixture *f, gconstpointer way)
         g_assert_true(give_again(f, 1));
         assert_fails(f, "with references");
         return;
+    case DIFFERING:
+        make(f, 1, 1, NULL);
+        make_differences(f);
+        g_assert_true(give_again(f, 1));
+        assert_fails(f, "or differences");
+        return;
     case ELSEWHERE:
         page_batch_clear(f->batch);
         f->batch->raw_length = RECORD;
@@ -295,11 +347,16 @@ main(int argc, char **argv)
     ADD("garbage", NULL, test_garbage);
     ADD("unagreed", NULL, test_unagreed);
     ADD("unagreed-with-recall", WITH, test_unagreed);
+    ADD("differences", NULL, test_differences);
+    ADD("differences-with-recall", WITH, test_differences);
+    ADD("unremembered", NULL, test_unremembered);
+    ADD("unremembered-with-recall", WITH, test_unremembered);
     ADD("bad-again", NULL, test_bad_again);
     ADD("bad-again-with-recall", WITH, test_bad_again);
     ADD("missed", GINT_TO_POINTER(RIGHT), test_missed);
     ADD("missed-shorter", GINT_TO_POINTER(SHORTER), test_missed);
     ADD("missed-referring", GINT_TO_POINTER(REFERRING), test_missed);
+    ADD("missed-differing", GINT_TO_POINTER(DIFFERING), test_missed);
     ADD("missed-elsewhere", GINT_TO_POINTER(ELSEWHERE), test_missed);
     return g_test_run();
 }

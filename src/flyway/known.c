@@ -32,6 +32,7 @@
 
 #define SESSION_PAGES (1u << 22) /* 16 GiB that differ: no more are found again in the session */
 #define PATIENCE 16
+#define OFFER_LEAST 8    /* pages that are stored as they were packed for the link */
 #define WAIT_PERMILLE 30 /* of the session's time, for a disk that can't follow */
 
 typedef struct {
@@ -486,8 +487,25 @@ map_place(Known *known, gint64 place)
     known->places[known->n_places++] = (guint32)place;
 }
 
+/* Few pages share a chunk with others': there they pack better. */
+static void
+offer(Known *known, const PageBatch *batch, const guint8 *payload, gsize length)
+{
+    PageBody body;
+
+    if (payload == NULL || !page_body(batch, payload, length, &body) || body.pages < OFFER_LEAST)
+        return;
+    recall_offer(known->writer,
+                 &(RecallPacked){ .bytes = body.bytes,
+                                  .size = body.size,
+                                  .coding = body.coding == PAGE_CODED_LZ4 ? RECALL_CODING_LZ4
+                                                                          : RECALL_CODING_ZSTD,
+                                  .pages = (guint8)body.pages,
+                                  .extra = body.extra });
+}
+
 void
-known_took(Known *known, const PageBatch *batch, gboolean link)
+known_took(Known *known, const PageBatch *batch, gboolean link, const guint8 *payload, gsize length)
 {
     gboolean keeps =
         known->writer != NULL && (known->side == FLYWAY_DESTINATION || known->peer_keeps);
@@ -498,6 +516,8 @@ known_took(Known *known, const PageBatch *batch, gboolean link)
         if (item->op == PAGE_OP_REF && item->reference.set != 0)
             take_older(known, item, batch->raw + item->body, link);
     }
+    if (keeps)
+        offer(known, batch, payload, length);
     for (guint i = 0; i < batch->n_pages; i++) {
         const PageItem *item = &batch->pages[i];
         gint64 place = -ENOENT;

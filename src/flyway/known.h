@@ -58,11 +58,13 @@ gboolean known_keeps(const Known *known);
 guint32 known_kept(const Known *known);
 
 /**
- * Source: after page_choose(); destination: after page_fill(); in the order of batches. Puts the
+ * Source: after page_pack(); destination: after page_fill(); in the order of batches. Puts the
  * batch's pages, where the session carries them for the first time, into its own set. link: those
- * of older sets needn't be stored again.
+ * of older sets needn't be stored again. payload, NULL if there is none: the batch as it travels;
+ * where it is packed its pages needn't be packed again.
  */
-void known_took(Known *known, const PageBatch *batch, gboolean link);
+void known_took(Known *known, const PageBatch *batch, gboolean link, const guint8 *payload,
+                gsize length);
 
 /** The VM is stopped: nothing waits for the disk any more. Any thread. */
 void known_hurry(Known *known);

@@ -373,7 +373,6 @@ packer_run(Packer *packer)
         if (!crew_is_done(&work->job))
             break;
         page_choose(work->batch, &known_source, packer->known);
-        known_took(packer->known, work->batch, TRUE);
         work->job.run = pack;
         crew_submit(packer->crew, &work->job);
     }
@@ -432,6 +431,9 @@ packer_sent(Packer *packer)
     g_assert(packer_ready(packer) == work->batch);
     policy_packed(&packer->policy, &sample);
     add(&packer->counts, &counts);
+    if (work->looks_up)
+        known_took(packer->known, work->batch, TRUE, work->batch->payload,
+                   work->batch->payload_length);
     packer->sent_bytes += work->batch->payload_length;
     packer->sent_end += work->batch->raw_length;
     if (page_batch_has(work->batch, PAGE_OP_REF))

@@ -258,3 +258,25 @@ page_remember(const PageBatch *batch, PageCache *cache)
             page_cache_take(cache, address, batch->raw + item->body);
     }
 }
+
+gboolean
+page_body(const PageBatch *batch, const guint8 *payload, gsize length, PageBody *body)
+{
+    guint32 literals;
+    guint16 ops;
+    guint n_new = 0;
+
+    /* Of what went as a difference the body hasn't the page. */
+    if (length <= PAGE_HEADER_SIZE || payload[0] == PAGE_STORED || batch->counts.delta > 0)
+        return FALSE;
+    for (guint i = 0; i < batch->n_pages; i++)
+        n_new += batch->pages[i].op == PAGE_OP_NEW;
+    memcpy(&ops, payload + 2, sizeof ops);
+    memcpy(&literals, payload + 8, sizeof literals);
+    *body = (PageBody){ .bytes = payload + PAGE_HEADER_SIZE,
+                        .size = (guint32)(length - PAGE_HEADER_SIZE),
+                        .coding = (PageCoding)payload[0],
+                        .pages = n_new,
+                        .extra = GUINT16_FROM_BE(ops) };
+    return n_new > 0 && GUINT32_FROM_BE(literals) == n_new * PAGE_BYTES;
+}

@@ -214,6 +214,19 @@ void page_pack(PageBatch *batch, PageCodec *codec, PagePackLevel level);
  */
 void page_pack_plain(PageBatch *batch, PageCodec *codec, PagePackLevel level);
 
+/** A payload's packed body: it unpacks to that many pages, and extra bytes of ops. */
+typedef struct {
+    const guint8 *bytes; /* in the payload */
+    guint32 size;
+    PageCoding coding; /* not PAGE_STORED */
+    guint pages;
+    guint16 extra;
+} PageBody;
+
+/** After page_pack() or page_unpack(): are the batch's new pages, in order, all literals of its
+ * payload, and packed? Then *body. */
+gboolean page_body(const PageBatch *batch, const guint8 *payload, gsize length, PageBody *body);
+
 /** The raw bytes that a payload says to become, 1 to PAGE_BATCH_RAW; 0: impossible. */
 guint32 page_payload_raw(const guint8 *payload, gsize length);
 /**

@@ -66,7 +66,7 @@
 #define MANY 8 /* a link so many times as fast as QEMU has bytes to spare */
 #define DEMAND_MORE 1.25
 #define DEMAND_MAX_BPS 1e13
-#define MORE 3.0
+#define MORE 2.0
 #define PEAK_FADES 0.95 /* an interval */
 #define LINK_START_BPS 1e9
 #define SPARED_BPS 3e8

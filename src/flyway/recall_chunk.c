@@ -2,10 +2,12 @@
 /*
  * Theory of operation
  *
- * Pages are stored 16 at a time, LZ4 over the 64 KiB where that helps: it is several times faster
- * than a migration link, and a disk that takes 200 MB/s then takes a guest's memory at 500 MB/s or
- * more. Sixteen, since pages are asked for nearly in the order in which they were stored, so that
- * one read serves many; the shelf keeps the last chunks for that (direct mapped, 32 places).
+ * Pages are stored up to 32 at a time. Those of a batch that was packed for the link anyway, LZ4 or
+ * zstd, are stored as they were packed: to pack them once more would cost a host more than all else
+ * that is done for recall but the hashes. Others are packed here, LZ4 where that helps: a disk that
+ * takes 200 MB/s then takes a guest's memory at 500 MB/s or more. So many at a time, since pages
+ * are asked for nearly in the order in which they were stored, so that one read serves many; the
+ * shelf keeps the last chunks for that (direct mapped, 16 places).
  *
  * The shelf's lock is held while a chunk is read: one thread waits for the disk, others that want
  * another chunk wait for it. Who knows beforehand what it will want says so with
@@ -21,8 +23,10 @@
 #include <pthread.h>
 #include <string.h>
 #include <lz4.h>
+#include <zstd.h>
 
-#define PLACES 32u
+#define PLACES 16u
+#define PLACE_BITS 4
 #define DROP_BYTES (64u * 1024 * 1024)
 
 typedef struct {
@@ -39,7 +43,7 @@ struct RecallShelf {
     pthread_mutex_t lock; /* of all that follows */
     ShelfSegment segments[RECALL_SEGMENTS_MAX];
     guint64 held[PLACES]; /* RecallChunk.place of what lies there; 0: nothing */
-    guint8 *pages;        /* PLACES times RECALL_CHUNK_SIZE; NULL until the first page */
+    guint8 *pages;        /* PLACES times RECALL_CHUNK_ROOM; NULL until the first page */
     guint8 packed[RECALL_CHUNK_SIZE + RECALL_TAG_SIZE];
 };
 
@@ -57,20 +61,24 @@ recall_chunk_pack(const guint8 *pages, guint n_pages, guint8 *out, RecallCoding 
 }
 
 int
-recall_chunk_unpack(const guint8 *packed, gsize size, RecallCoding coding, guint8 *out,
-                    guint n_pages)
+recall_chunk_unpack(const RecallChunk *chunk, const guint8 *packed, gsize size, guint8 *out)
 {
-    int whole = (int)(n_pages * RECALL_PAGE_SIZE);
+    gsize whole = chunk->pages * RECALL_PAGE_SIZE + chunk->extra;
 
-    if (coding == RECALL_CODING_RAW) {
-        if (size != (gsize)whole)
+    switch (chunk->coding) {
+    case RECALL_CODING_RAW:
+        if (size != whole)
             return -EBADMSG;
         memcpy(out, packed, size);
         return 0;
+    case RECALL_CODING_LZ4:
+        if (LZ4_decompress_safe((const char *)packed, (char *)out, (int)size, (int)whole) !=
+            (int)whole)
+            return -EBADMSG;
+        return 0;
+    default:
+        return ZSTD_decompress(out, whole, packed, size) == whole ? 0 : -EBADMSG;
     }
-    if (LZ4_decompress_safe((const char *)packed, (char *)out, (int)size, whole) != whole)
-        return -EBADMSG;
-    return 0;
 }
 
 RecallShelf *
@@ -139,34 +147,52 @@ load(RecallShelf *shelf, const RecallChunk *chunk, guint8 *to)
         segment->read_bytes = 0;
     }
     if (recall_cipher_open(cipher, &message, shelf->packed + size) != 0 ||
-        recall_chunk_unpack(shelf->packed, size, chunk->coding, to, chunk->pages) != 0)
+        recall_chunk_unpack(chunk, shelf->packed, size, to) != 0)
         return -ENOENT;
     return 0;
 }
 
-int
-recall_shelf_page(RecallShelf *shelf, const RecallChunk *chunk, guint slot,
-                  guint8 out[RECALL_PAGE_SIZE])
+/* The page, after the chunk was brought to its place unless it lies there; packed NULL: from its
+ * file. */
+static int
+get(RecallShelf *shelf, const RecallChunk *chunk, const guint8 *packed, gsize size, guint slot,
+    guint8 *out)
 {
     /* Fibonacci hashing: neighbours in the file get places of their own. */
-    guint place = (guint)((chunk->place / 64 * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15)) >> 59);
+    guint place =
+        (guint)((chunk->place / 64 * G_GUINT64_CONSTANT(0x9e3779b97f4a7c15)) >> (64 - PLACE_BITS));
     guint8 *pages;
     int result = 0;
 
     pthread_mutex_lock(&shelf->lock);
     if (shelf->pages == NULL)
-        shelf->pages = g_malloc(PLACES * RECALL_CHUNK_SIZE);
-    pages = shelf->pages + (gsize)place * RECALL_CHUNK_SIZE;
+        shelf->pages = g_malloc(PLACES * RECALL_CHUNK_ROOM);
+    pages = shelf->pages + (gsize)place * RECALL_CHUNK_ROOM;
     if (shelf->held[place] != chunk->place) {
         shelf->held[place] = 0;
-        result = load(shelf, chunk, pages);
+        result = packed != NULL ? recall_chunk_unpack(chunk, packed, size, pages)
+                                : load(shelf, chunk, pages);
         if (result == 0)
             shelf->held[place] = chunk->place;
     }
     if (result == 0)
         memcpy(out, pages + (gsize)slot * RECALL_PAGE_SIZE, RECALL_PAGE_SIZE);
     pthread_mutex_unlock(&shelf->lock);
-    return result;
+    return result == 0 ? 0 : -ENOENT;
+}
+
+int
+recall_shelf_page(RecallShelf *shelf, const RecallChunk *chunk, guint slot,
+                  guint8 out[RECALL_PAGE_SIZE])
+{
+    return get(shelf, chunk, NULL, 0, slot, out);
+}
+
+int
+recall_shelf_packed(RecallShelf *shelf, const RecallChunk *chunk, const guint8 *packed, gsize size,
+                    guint slot, guint8 out[RECALL_PAGE_SIZE])
+{
+    return get(shelf, chunk, packed, size, slot, out);
 }
 
 void

@@ -4,16 +4,19 @@
 #include "flyway/recall_format.h"
 #include "flyway/recall_key.h"
 
-/** Compresses up to 16 pages if that makes them smaller. `out` has RECALL_CHUNK_SIZE bytes. Returns
+/** Compresses up to 32 pages if that makes them smaller. `out` has RECALL_CHUNK_SIZE bytes. Returns
  * the size and sets *coding. */
 gsize recall_chunk_pack(const guint8 *pages, guint n_pages, guint8 *out, RecallCoding *coding);
 
-/** The reverse: exactly n_pages into `out`, or -EBADMSG. */
-int recall_chunk_unpack(const guint8 *packed, gsize size, RecallCoding coding, guint8 *out,
-                        guint n_pages);
+/** What a chunk unpacks to. */
+#define RECALL_CHUNK_ROOM (RECALL_CHUNK_SIZE + RECALL_EXTRA_MAX)
+
+/** The reverse: exactly the chunk's pages and extra into `out`, RECALL_CHUNK_ROOM bytes; or
+ * -EBADMSG. Of the chunk, pages, coding and extra count. */
+int recall_chunk_unpack(const RecallChunk *chunk, const guint8 *packed, gsize size, guint8 *out);
 
 /**
- * Chunks of a set's segments, read and kept for the next page: 32 of 64 KiB, 2.1 MiB. May be used
+ * Chunks of a set's segments, read and kept for the next page: 16 of 156 KiB, 2.6 MiB. May be used
  * by several threads: one reads at a time.
  */
 typedef struct RecallShelf RecallShelf;
@@ -29,6 +32,11 @@ void recall_shelf_set(RecallShelf *shelf, guint segment, int fd, const guint8 id
  * missing, damaged, unreadable. */
 int recall_shelf_page(RecallShelf *shelf, const RecallChunk *chunk, guint slot,
                       guint8 out[RECALL_PAGE_SIZE]);
+
+/** The same of a chunk that isn't in a file yet: packed, as it will be there; chunk->place is a
+ * number of its own, in no segment. 0, or -ENOENT: it can't be unpacked. */
+int recall_shelf_packed(RecallShelf *shelf, const RecallChunk *chunk, const guint8 *packed,
+                        gsize size, guint slot, guint8 out[RECALL_PAGE_SIZE]);
 
 /** Asks the kernel to read the chunk ahead. Doesn't wait. */
 void recall_shelf_advise(RecallShelf *shelf, const RecallChunk *chunk);

@@ -14,7 +14,7 @@
 static const guint8 index_magic[8] = { 'G', 'W', 'R', 'E', 'C', 'A', 'L', 'L' };
 static const guint8 pages_magic[8] = { 'G', 'W', 'P', 'A', 'G', 'E', 'S', '1' };
 
-#define VERSION 1u
+#define VERSION 2u
 #define AT_SEGMENTS 96u
 #define SEGMENT_SIZE 28u
 
@@ -139,8 +139,10 @@ chunk_fault(const RecallHeader *header, const RecallChunk *chunk)
         return "chunk's offset";
     if (chunk->pages == 0 || chunk->pages > RECALL_CHUNK_PAGES)
         return "chunk's number of pages";
-    if (chunk->coding > RECALL_CODING_LZ4 || chunk->zero != 0)
+    if (chunk->coding > RECALL_CODING_ZSTD)
         return "chunk's coding";
+    if (chunk->extra > (chunk->coding == RECALL_CODING_RAW ? 0 : RECALL_EXTRA_MAX))
+        return "chunk's bytes behind its pages";
     if (chunk->size <= RECALL_TAG_SIZE ||
         chunk->size > chunk->pages * RECALL_PAGE_SIZE + RECALL_TAG_SIZE)
         return "chunk's size";

@@ -9,7 +9,7 @@
  *
  *     header, 320 bytes
  *       0  magic     "GWRECALL"
- *       8  version   u32  1
+ *       8  version   u32  2
  *      12  segments  u32  1..8
  *      16  id        16   the session's UUID
  *      32  salt      16   of the file's key
@@ -20,8 +20,9 @@
  *      96  segments  8 times: id 16, live u32, total u32, zero u32; all 0 beyond the count
  *     body
  *       hashes    n times 16
- *       locators  n times u32: chunk << 4 | page in the chunk
- *       chunks    c times: segment << 56 | offset u64, stored size u32, pages u8, coding u8, 0 u16
+ *       locators  n times u32: chunk << 5 | page in the chunk
+ *       chunks    c times: segment << 56 | offset u64, stored size u32, pages u8, coding u8,
+ *                 extra u16: bytes behind the pages once unpacked, of no use here
  *
  * Segment 0 is the set's own file of pages, the others are older sets' own ones. `live` pages of
  * `total` in it are pages of this set. A pages file is a header of RECALL_PAGES_HEADER_SIZE bytes
@@ -29,14 +30,17 @@
  */
 #define RECALL_INDEX_HEADER_SIZE 320u
 #define RECALL_PAGES_HEADER_SIZE 40u
-#define RECALL_CHUNK_PAGES 16u
+#define RECALL_CHUNK_PAGES 32u
 #define RECALL_CHUNK_SIZE (RECALL_CHUNK_PAGES * RECALL_PAGE_SIZE)
+/** What a batch's packed body has behind its pages: its ops. */
+#define RECALL_EXTRA_MAX (28u * 1024)
 #define RECALL_CHUNK_RECORD_SIZE 16u
 #define RECALL_OFFSET_MAX (G_GUINT64_CONSTANT(1) << 48)
 
 typedef enum {
     RECALL_CODING_RAW = 0,
     RECALL_CODING_LZ4 = 1,
+    RECALL_CODING_ZSTD = 2,
 } RecallCoding;
 
 typedef struct {
@@ -55,13 +59,13 @@ typedef struct {
     RecallSegment segments[RECALL_SEGMENTS_MAX];
 } RecallHeader;
 
-/** Where up to 16 pages lie. In memory as in the file. */
+/** Where up to 32 pages lie. In memory as in the file. */
 typedef struct {
     guint64 place; /* segment << 56 | offset */
     guint32 size;  /* stored, with its tag; 0 only while the writer has it in memory */
     guint8 pages;
     guint8 coding;
-    guint16 zero;
+    guint16 extra;
 } RecallChunk;
 G_STATIC_ASSERT(sizeof(RecallChunk) == RECALL_CHUNK_RECORD_SIZE);
 

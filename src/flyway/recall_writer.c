@@ -3,12 +3,14 @@
  * Theory of operation
  *
  * A page is either *linked*, its locator names a chunk of an older set's file, or *stored*: copied
- * into the chunk that is being filled, in one of the queue's buffers of 64 KiB. Full chunks are
+ * into the chunk that is being filled, in one of the queue's buffers of 128 KiB. Full chunks are
  * handed to the thread, which packs and encrypts them into a batch of 1 MiB and writes it with one
- * call. A buffer is free again only when its chunk is in the file, so a page of this set can be
- * fetched at any time, from the queue or from the file. A batch also goes out when it stands for
- * 128 buffers (what compresses well would use them all before the batch is full). The queue is long
- * enough for a disk that stalls for tenths of a second; while it doesn't, a few MiB of it are used.
+ * call. Pages that were packed for the link together are a chunk as they are (recall_offer()): the
+ * buffer then holds them packed. A buffer is free again only when its chunk is in the file, so a
+ * page of this set can be fetched at any time, from the queue or from the file. A batch also goes
+ * out when it stands for 128 buffers (what compresses well would use them all before the batch is
+ * full). The queue is long enough for a disk that stalls for tenths of a second; while it doesn't,
+ * a few MiB of it are used.
  *
  * What links cost. Links keep an older file alive, of which a part is garbage. So a file is linked
  * to only if at least half of its pages belong to one of the sets read, and only the 7 files with
@@ -52,13 +54,16 @@
 #define READY_BYTES (16u * 1024 * 1024)
 #define BEHIND_BYTES (32u * 1024 * 1024)
 #define NO_CHUNK G_MAXUINT32
+#define QUEUED (G_GUINT64_CONSTANT(0xff) << 56) /* on the shelf, of no segment */
 /* Adder and thread each look at the quota without the other's last step. */
 #define QUOTA_SLACK (64u * 1024)
 
 typedef struct {
-    guint32 chunk; /* index of its record */
-    guint32 first; /* the ordinal of its first page */
-    guint buffer;  /* where its pages are */
+    guint32 chunk;  /* index of its record */
+    guint32 first;  /* the ordinal of its first page */
+    guint buffer;   /* where its pages are, */
+    guint32 packed; /* packed already, so many bytes, */
+    guint8 pages;   /* of so many pages; 0: as they are */
 } Slot;
 
 struct RecallWriter {
@@ -87,7 +92,8 @@ struct RecallWriter {
     RecallChunk *chunks;             /* stored ones' place, size and coding: under lock */
     guint32 *links[RECALL_SETS_MAX]; /* reader's chunk -> own record + 1 */
     guint32 filling;                 /* record of the chunk being filled, or NO_CHUNK */
-    guint8 *buffers;                 /* n_slots of RECALL_CHUNK_SIZE */
+    guint offered;   /* of its pages, so many are in it packed; 0: it is copied to */
+    guint8 *buffers; /* n_slots of RECALL_CHUNK_SIZE */
 
     /* atomic */
     gint count;    /* pages */
@@ -121,12 +127,17 @@ end_set(RecallWriter *writer, int error)
     g_atomic_int_compare_and_exchange(&writer->ended, 0, error);
 }
 
+static Slot *
+slot_of(RecallWriter *writer, guint64 number)
+{
+    return &writer->slots[number % writer->n_slots];
+}
+
 /* Where the pages of chunk `number` are until it is in the file. */
 static guint8 *
 buffer_of(RecallWriter *writer, guint64 number)
 {
-    return writer->buffers +
-           (gsize)writer->slots[number % writer->n_slots].buffer * RECALL_CHUNK_SIZE;
+    return writer->buffers + (gsize)slot_of(writer, number)->buffer * RECALL_CHUNK_SIZE;
 }
 
 /* The thread. */
@@ -169,13 +180,15 @@ flush(RecallWriter *writer, const Packed *packed)
     }
     pthread_mutex_lock(&writer->lock);
     for (guint64 n = writer->written; n < writer->batched; n++) {
-        const Slot *slot = &writer->slots[n % writer->n_slots];
+        const Slot *slot = slot_of(writer, n);
         RecallChunk *chunk = &writer->chunks[slot->chunk];
 
         writer->free[writer->n_free++] = slot->buffer;
         chunk->place = packed[n - writer->written].place;
         chunk->size = packed[n - writer->written].size;
         chunk->coding = packed[n - writer->written].coding;
+        if (slot->packed > 0) /* though the set may have ended amid them */
+            chunk->pages = slot->pages;
     }
     writer->written = writer->batched;
     writer->end += writer->batch_bytes;
@@ -210,13 +223,18 @@ pack(RecallWriter *writer, guint n_pages, Packed *packed)
     guint8 *to = writer->batch + writer->batch_bytes;
     /* A slot in use is written by nobody. */
     const guint8 *from = buffer_of(writer, writer->batched);
-    RecallCoding coding;
-    gsize size = recall_chunk_pack(from, n_pages, to, &coding);
+    const Slot *slot = slot_of(writer, writer->batched);
+    RecallCoding coding = (RecallCoding)writer->chunks[slot->chunk].coding;
+    gsize size = slot->packed;
     struct iovec body = { to, size };
     RecallMessage message = { .nonce = writer->end + writer->batch_bytes,
                               .body = &body,
                               .n_body = 1 };
 
+    if (size > 0)
+        memcpy(to, from, size);
+    else
+        body.iov_len = size = recall_chunk_pack(from, n_pages, to, &coding);
     if (!fits(writer, message.nonce + size + RECALL_TAG_SIZE)) {
         end_set(writer, -ENOSPC);
         return FALSE;
@@ -242,7 +260,7 @@ next_chunk(RecallWriter *writer)
     while (writer->submitted <= writer->batched && !writer->stopping)
         pthread_cond_wait(&writer->work, &writer->lock);
     if (writer->submitted > writer->batched)
-        n_pages = writer->chunks[writer->slots[writer->batched % writer->n_slots].chunk].pages;
+        n_pages = writer->chunks[slot_of(writer, writer->batched)->chunk].pages;
     pthread_mutex_unlock(&writer->lock);
     return n_pages;
 }
@@ -550,6 +568,7 @@ submit(RecallWriter *writer)
     pthread_cond_signal(&writer->work);
     pthread_mutex_unlock(&writer->lock);
     writer->filling = NO_CHUNK;
+    writer->offered = 0;
 }
 
 void
@@ -593,8 +612,8 @@ begin_chunk(RecallWriter *writer, guint32 first)
     number = writer->submitted;
     full = is_full(writer, number);
     if (!full)
-        writer->slots[number % writer->n_slots] =
-            (Slot){ (guint32)writer->n_chunks, first, writer->free[--writer->n_free] };
+        *slot_of(writer, number) =
+            (Slot){ (guint32)writer->n_chunks, first, writer->free[--writer->n_free], 0, 0 };
     pthread_mutex_unlock(&writer->lock);
     if (full)
         return -EAGAIN;
@@ -614,12 +633,38 @@ store_page(RecallWriter *writer, guint32 ordinal, const guint8 *page, guint32 *l
         return result;
     chunk = &writer->chunks[writer->filling];
     /* The place is the thread's to change only after submit. */
-    memcpy(buffer_of(writer, chunk->place) + (gsize)chunk->pages * RECALL_PAGE_SIZE, page,
-           RECALL_PAGE_SIZE);
+    if (writer->offered == 0)
+        memcpy(buffer_of(writer, chunk->place) + (gsize)chunk->pages * RECALL_PAGE_SIZE, page,
+               RECALL_PAGE_SIZE);
     *locator = writer->filling * RECALL_CHUNK_PAGES + chunk->pages++;
-    if (chunk->pages == RECALL_CHUNK_PAGES)
+    if (chunk->pages == (writer->offered > 0 ? writer->offered : RECALL_CHUNK_PAGES))
         submit(writer);
     return 0;
+}
+
+void
+recall_offer(RecallWriter *writer, const RecallPacked *packed)
+{
+    RecallChunk *chunk;
+
+    g_assert(packed->pages > 0 && packed->pages <= RECALL_CHUNK_PAGES);
+    g_assert(packed->coding != RECALL_CODING_RAW && packed->extra <= RECALL_EXTRA_MAX);
+    if (g_atomic_int_get(&writer->ended) != 0 || packed->size == 0 ||
+        packed->size > packed->pages * RECALL_PAGE_SIZE)
+        return;
+    g_assert(writer->offered == 0);
+    if (writer->filling != NO_CHUNK)
+        submit(writer);
+    /* Without room the first page finds out, and ends the set. */
+    if (begin_chunk(writer, (guint32)g_atomic_int_get(&writer->count)) != 0)
+        return;
+    chunk = &writer->chunks[writer->filling];
+    chunk->coding = (guint8)packed->coding;
+    chunk->extra = packed->extra;
+    memcpy(buffer_of(writer, chunk->place), packed->bytes, packed->size);
+    slot_of(writer, chunk->place)->packed = packed->size;
+    slot_of(writer, chunk->place)->pages = packed->pages;
+    writer->offered = packed->pages;
 }
 
 gint64
@@ -653,6 +698,23 @@ recall_writer_count(RecallWriter *writer)
 
 /* Any thread. */
 
+/* A page of a chunk that isn't in the file. Called with the lock. */
+static int
+fetch_queued(RecallWriter *writer, const RecallChunk *chunk, guint slot, guint8 *out)
+{
+    const guint8 *from = buffer_of(writer, chunk->place);
+    const Slot *queued = slot_of(writer, chunk->place);
+    RecallChunk packed = { .place = QUEUED | chunk->place * 64,
+                           .pages = queued->pages,
+                           .coding = chunk->coding,
+                           .extra = chunk->extra };
+
+    if (queued->packed > 0)
+        return recall_shelf_packed(writer->shelf, &packed, from, queued->packed, slot, out);
+    memcpy(out, from + (gsize)slot * RECALL_PAGE_SIZE, RECALL_PAGE_SIZE);
+    return 0;
+}
+
 int
 recall_writer_fetch(RecallWriter *writer, PageHasher *hasher, guint32 ordinal,
                     guint8 out[RECALL_PAGE_SIZE])
@@ -674,10 +736,7 @@ recall_writer_fetch(RecallWriter *writer, PageHasher *hasher, guint32 ordinal,
     if (in_file) {
         chunk = writer->chunks[locator / RECALL_CHUNK_PAGES];
     } else {
-        memcpy(out,
-               buffer_of(writer, writer->chunks[locator / RECALL_CHUNK_PAGES].place) +
-                   (gsize)slot * RECALL_PAGE_SIZE,
-               RECALL_PAGE_SIZE);
+        result = fetch_queued(writer, &writer->chunks[locator / RECALL_CHUNK_PAGES], slot, out);
     }
     pthread_mutex_unlock(&writer->lock);
     if (in_file)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "flyway/recall_format.h"
 #include "flyway/recall_reader.h"
 
 /**
  * Makes the set of the present session. Memory: 16 MiB of queue, and up to
  * queue_bytes of it while the disk stalls; 1.1 MiB of batch, 20 bytes a page and 16
- * for 16 pages or for a chunk that is linked, 4 bytes for each chunk of each reader; 2.1 MiB once a
- * page was fetched. One thread of its own, which compresses, encrypts and writes.
+ * for each chunk, 4 bytes for each chunk of each reader; 2.6 MiB once a page was fetched. One
+ * thread of its own, which compresses, encrypts and writes.
  */
 typedef struct RecallWriter RecallWriter;
 
@@ -46,6 +47,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RecallWriter, recall_writer_free)
  */
 gint64 recall_add(RecallWriter *writer, const guint8 hash[RECALL_HASH_SIZE],
                   const guint8 page[RECALL_PAGE_SIZE], const RecallRef *known);
+
+/** Pages packed together: unpacked they are `pages` pages, and `extra` bytes behind them. */
+typedef struct {
+    const guint8 *bytes;
+    guint32 size;
+    RecallCoding coding; /* not RAW */
+    guint8 pages;        /* 1 to RECALL_CHUNK_PAGES */
+    guint16 extra;       /* at most RECALL_EXTRA_MAX */
+} RecallPacked;
+
+/**
+ * The pages of the next packed->pages calls of recall_add(), in that order, none of them known, are
+ * in it: they needn't be packed again. May wait as recall_add(). The bytes are copied.
+ */
+void recall_offer(RecallWriter *writer, const RecallPacked *packed);
 
 /** From now on recall_add() never waits: the VM is stopped. Any thread. */
 void recall_writer_hurry(RecallWriter *writer);

@@ -164,7 +164,7 @@ take_again(Entry *entry, Tools *tools)
             item->reference = first[i].reference;
         }
     }
-    known_took(unpacker->known, entry->batch, FALSE);
+    known_took(unpacker->known, entry->batch, FALSE, NULL, 0);
     return 0;
 }
 
@@ -177,7 +177,7 @@ fill(Entry *entry, Tools *tools)
     prepare(entry, tools);
     result = page_fill(entry->batch, &known_destination, unpacker->known);
     if (result == 0) {
-        known_took(unpacker->known, entry->batch, TRUE);
+        known_took(unpacker->known, entry->batch, TRUE, entry->bytes, entry->length);
         return 0;
     }
     if (result == -EPROTO) {

@@ -228,7 +228,7 @@ test_took_unjudged(void)
     batch->pages[1] = (PageItem){ .op = PAGE_OP_REF, .reference = { 1, 3 } };
     batch->pages[2] = (PageItem){ .op = PAGE_OP_REF, .reference = { 1, 50 } };
     batch->pages[3] = (PageItem){ .op = PAGE_OP_REF, .reference = { 7, 0 } };
-    known_took(destination, batch, FALSE);
+    known_took(destination, batch, FALSE, NULL, 0);
     g_assert_cmpint(known_seal(destination), ==, 0);
     known_counts(destination, &counts);
     g_assert_cmpuint(counts.pages, ==, 1);

@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <lz4.h>
+#include <zstd.h>
 #include "flyway/page.h"
 
 static const guint8 key[PAGE_KEY_BYTES] = "a key that neither guest nor net";
@@ -24,6 +26,7 @@ typedef struct {
     guint missing; /* fetch fails so many calls from now; 0: never */
     guint fetched;
     gboolean hashes_come;
+    guint bodies; /* payloads whose packed body was all of the new pages */
 } Rig;
 
 static void
@@ -225,6 +228,39 @@ unpack(Rig *rig)
     g_assert_cmpuint(a->raw_bytes, ==, rig->out->raw_length);
 }
 
+/* Where a packed body is said to be the new pages, it is; both sides say the same. */
+static void
+check_body(Rig *rig)
+{
+    static guint8 plain[PAGE_BATCH_RAW + PAGE_OPS_MAX];
+    const guint8 *payload = rig->out->payload;
+    guint n = 0;
+    gsize length;
+    PageBody body, there;
+    gboolean is = page_body(rig->out, payload, rig->out->payload_length, &body);
+
+    g_assert_cmpint(page_body(rig->in, payload, rig->out->payload_length, &there), ==, is);
+    if (!is)
+        return;
+    rig->bodies++;
+    g_assert_cmpmem(&body, sizeof body, &there, sizeof there);
+    length = body.pages * PAGE_BYTES + body.extra;
+    if (body.coding == PAGE_CODED_LZ4)
+        g_assert_cmpint(LZ4_decompress_safe((const char *)body.bytes, (char *)plain, (int)body.size,
+                                            sizeof plain),
+                        ==, length);
+    else
+        g_assert_cmpuint(ZSTD_decompress(plain, sizeof plain, body.bytes, body.size), ==, length);
+    for (guint i = 0; i < rig->out->n_pages; i++) {
+        const PageItem *item = &rig->out->pages[i];
+
+        if (item->op == PAGE_OP_NEW)
+            g_assert_cmpmem(plain + PAGE_BYTES * n++, PAGE_BYTES, rig->out->raw + item->body,
+                            PAGE_BYTES);
+    }
+    g_assert_cmpuint(n, ==, body.pages);
+}
+
 static void
 send(Rig *rig, PagePackLevel level)
 {
@@ -232,6 +268,7 @@ send(Rig *rig, PagePackLevel level)
     unpack(rig);
     g_assert_cmpint(page_fill(rig->in, &fetches, rig), ==, 0);
     assert_same(rig);
+    check_body(rig);
 }
 
 /* A batch as QEMU makes them: a block's name, pages, zero pages, gaps, an end of section. */
@@ -276,6 +313,40 @@ test_usual(Rig *rig, gconstpointer unused)
     }
     g_assert_cmpuint(rig->got->len, ==, g_hash_table_size(rig->sent));
     g_assert_cmpuint(rig->fetched, ==, 0);
+}
+
+/* Pages, zero pages, pages that were there before: what is packed are the new pages, and nothing
+ * else. */
+static void
+test_body(Rig *rig, gconstpointer unused)
+{
+    PageBody body;
+
+    for (guint level = 0; level < PAGE_LEVELS; level++) {
+        for (guint more = 0; more < 2; more++) {
+            begin(rig);
+            rig->next = 0x10000;
+            add_numbered(rig, 0, 7); /* known from the second round on */
+            for (guint i = 0; i < 20; i++)
+                add_numbered(rig, i % 3, 100 * level + 30 * more + i);
+            add_numbered(rig, 0, 100 * level + 30 * more); /* a copy */
+            add_zeros(rig, 2, 9);
+            if (more)
+                add_word(rig, 0x10);
+            prepare(rig, rig->hasher, &known);
+            rig->bodies = 0;
+            send(rig, level);
+            g_assert_cmpuint(rig->bodies, ==, level != PAGE_LEVEL_RAW && !more);
+        }
+    }
+    /* Not hashed, none is new. */
+    begin(rig);
+    for (guint i = 0; i < 20; i++)
+        add_numbered(rig, 0, i);
+    prepare(rig, NULL, NULL);
+    send(rig, PAGE_LEVEL_ZSTD_FAST);
+    g_assert_cmpuint(rig->bodies, ==, 0);
+    g_assert_false(page_body(rig->out, rig->out->payload, PAGE_HEADER_SIZE, &body));
 }
 
 static void
@@ -838,6 +909,7 @@ main(int argc, char **argv)
         void (*run)(Rig *rig, gconstpointer unused);
     } tests[] = {
         { "/flyway/page/usual", test_usual },
+        { "/flyway/page/body", test_body },
         { "/flyway/page/all-zero", test_all_zero },
         { "/flyway/page/same-again", test_same_again },
         { "/flyway/page/recalled", test_recalled },

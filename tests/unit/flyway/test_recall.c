@@ -63,20 +63,22 @@ static void
 test_pack(void)
 {
     guint8 *pages = g_malloc(RECALL_CHUNK_SIZE), *out = g_malloc(RECALL_CHUNK_SIZE),
-           *back = g_malloc(RECALL_CHUNK_SIZE);
+           *back = g_malloc(RECALL_CHUNK_ROOM);
 
     for (guint n = 1; n <= RECALL_CHUNK_PAGES; n += 5) {
         for (guint compressible = 0; compressible < 2; compressible++) {
             RecallCoding coding;
+            RecallChunk chunk = { .pages = (guint8)n };
             gsize size;
 
             for (guint i = 0; i < n; i++)
                 kit_page(3 * i + compressible, pages + (gsize)i * RECALL_PAGE_SIZE);
             size = recall_chunk_pack(pages, n, out, &coding);
             g_assert_cmpint(coding, ==, compressible ? RECALL_CODING_LZ4 : RECALL_CODING_RAW);
-            g_assert_cmpint(recall_chunk_unpack(out, size, coding, back, n), ==, 0);
+            chunk.coding = (guint8)coding;
+            g_assert_cmpint(recall_chunk_unpack(&chunk, out, size, back), ==, 0);
             g_assert_cmpmem(back, n * RECALL_PAGE_SIZE, pages, n * RECALL_PAGE_SIZE);
-            g_assert_cmpint(recall_chunk_unpack(out, size - 1, coding, back, n), ==, -EBADMSG);
+            g_assert_cmpint(recall_chunk_unpack(&chunk, out, size - 1, back), ==, -EBADMSG);
         }
     }
     g_free(pages);

@@ -275,7 +275,7 @@ test_full_for_a_while(void)
 
     kit_set_new(&set, 1);
     options = kit_options(&set);
-    options.queue_bytes = 16 * 65536;
+    options.queue_bytes = 16 * RECALL_CHUNK_SIZE;
     g_assert_cmpint(recall_writer_new(&kit_context, &options, &writer), ==, 0);
     g_assert_cmpuint(kit_add(writer, NULL, 0, 128), ==, 128);
     /* Batches are eight chunks here: some are in the file when the disk is full. */
@@ -404,9 +404,9 @@ test_damaged_while_made(void)
 
     kit_set_new(&set, 1);
     options = kit_options(&set);
-    options.queue_bytes = 4 * 65536;
+    options.queue_bytes = 4 * RECALL_CHUNK_SIZE;
     g_assert_cmpint(recall_writer_new(&kit_context, &options, &writer), ==, 0);
-    kit_add(writer, NULL, 0, 32);
+    kit_add(writer, NULL, 0, 2 * RECALL_CHUNK_PAGES);
     /* Two chunks of four go out at once; then there is more than the header. */
     while (size_of(set.pages_fd) <= 64)
         g_thread_yield();
@@ -431,7 +431,7 @@ test_bad_headers(void)
 {
     static const Bad bads[] = {
         { "magic", 0, 'X' },
-        { "version", 8, 2 },
+        { "version", 8, 3 },
         { "no segment", 12, 0 },
         { "nine segments", 12, 9 },
         { "2^24 segments", 15, 1 },
@@ -475,9 +475,10 @@ test_bad_bodies(void)
         { .place = 39, .size = 1000, .pages = 3, .coding = 1 },
         { .place = RECALL_OFFSET_MAX, .size = 1000, .pages = 3, .coding = 1 },
         { .place = 40, .size = 1000, .pages = 0, .coding = 1 },
-        { .place = 40, .size = 1000, .pages = 17, .coding = 1 },
-        { .place = 40, .size = 1000, .pages = 3, .coding = 2 },
-        { .place = 40, .size = 1000, .pages = 3, .coding = 1, .zero = 1 },
+        { .place = 40, .size = 1000, .pages = 33, .coding = 1 },
+        { .place = 40, .size = 1000, .pages = 3, .coding = 3 },
+        { .place = 40, .size = 1000, .pages = 3, .coding = 1, .extra = RECALL_EXTRA_MAX + 1 },
+        { .place = 40, .size = 3 * 4096 + 16, .pages = 3, .coding = 0, .extra = 1 },
         { .place = 40, .size = 16, .pages = 3, .coding = 1 },
         { .place = 40, .size = 3 * 4096 + 17, .pages = 3, .coding = 1 },
         { .place = 40, .size = 1000, .pages = 3, .coding = 0 },

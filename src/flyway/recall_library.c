@@ -46,6 +46,7 @@
 #include "flyway/protocol.h"
 #include "flyway/recall_format.h"
 
+#define KEY_FILE_MAX (64u * 1024) /* a set's is below 2 KiB */
 #define KEPT_PER_VM 2u
 #define UUID_LENGTH 36u
 #define MIB (G_GUINT64_CONSTANT(1) << 20)
@@ -193,13 +194,37 @@ file_bytes(RecallLibrary *library, const char *id, const char *suffix)
     return (guint64)status.st_size;
 }
 
+/* A plain file. Whatever else has its name is as good as none; a FIFO isn't waited for. */
+static int
+regular_open(RecallLibrary *library, const char *name, int flags)
+{
+    fd_auto int fd =
+        openat(library->dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    struct stat status;
+
+    if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))) {
+        errno = ENOENT;
+        return -1;
+    }
+    return fd_steal(&fd);
+}
+
 static int
 file_open(RecallLibrary *library, const char *id, const char *suffix, int flags)
 {
     char name[48];
 
-    return openat(library->dir_fd, file_name(name, id, suffix), flags | O_CLOEXEC | O_NOFOLLOW,
-                  0600);
+    return regular_open(library, file_name(name, id, suffix), flags);
+}
+
+static gboolean
+load_key_file(RecallLibrary *library, const char *name, GKeyFile *file)
+{
+    fd_auto int fd = regular_open(library, name, O_RDONLY);
+    gsize length = 0;
+    g_autofree char *text = fd >= 0 ? fd_read_all(fd, KEY_FILE_MAX, &length, NULL) : NULL;
+
+    return text != NULL && g_key_file_load_from_data(file, text, length, G_KEY_FILE_NONE, NULL);
 }
 
 static gboolean
@@ -273,9 +298,8 @@ load_set(RecallLibrary *library, const char *id)
     g_autoptr(RecallSet) set = set_new(id);
     g_autoptr(GKeyFile) file = g_key_file_new();
     char name[48];
-    g_autofree char *path = g_build_filename(library->path, file_name(name, id, "set"), NULL);
 
-    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
+    if (!load_key_file(library, file_name(name, id, "set"), file))
         return NULL;
     set->vm = g_key_file_get_string(file, "set", "vm", NULL);
     set->group = g_key_file_get_string(file, "set", "group", NULL);
@@ -364,9 +388,8 @@ static void
 load_statistics(RecallLibrary *library)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    g_autofree char *path = g_build_filename(library->path, "statistics", NULL);
 
-    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, NULL))
+    if (!load_key_file(library, "statistics", file))
         return;
     library->asked = g_key_file_get_uint64(file, "pages", "asked", NULL);
     library->found = g_key_file_get_uint64(file, "pages", "found", NULL);

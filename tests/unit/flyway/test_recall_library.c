@@ -581,6 +581,44 @@ test_set_damaged(Fixture *f, gconstpointer data)
     g_assert_cmpuint(count_files(f), ==, 0);
 }
 
+/* A FIFO, a folder or a link in a file's place is no file, and nothing waits for its other end. */
+static void
+test_no_files(Fixture *f, gconstpointer data)
+{
+    static const char *const suffixes[] = { "pages", "index", "set" };
+
+    for (guint kind = 0; kind < 3; kind++) {
+        for (gsize i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+            g_autofree char *id = uuid(1);
+            g_autofree char *path = g_strdup_printf("%s/%s.%s", f->path, id, suffixes[i]);
+            g_autoptr(GError) error = NULL;
+            RecallFiles files;
+            gboolean there;
+
+            session(f, 1, "v1", 0, 100);
+            g_assert_cmpint(g_unlink(path), ==, 0);
+            if (kind == 0)
+                g_assert_cmpint(mkfifo(path, 0600), ==, 0);
+            else if (kind == 1)
+                g_assert_cmpint(g_mkdir(path, 0700), ==, 0);
+            else
+                g_assert_cmpint(symlink("/dev/zero", path), ==, 0);
+            there = recall_library_files(f->library, find(f, 1), f->now_ms, &files, &error);
+            g_assert_cmpint(there, ==, strcmp(suffixes[i], "index") != 0);
+            if (there) {
+                g_assert_cmpint(files.segment_fds[0] >= 0, ==, strcmp(suffixes[i], "pages") != 0);
+                fd_close_p(&files.index_fd);
+                fd_close_p(&files.segment_fds[0]);
+            }
+            reopen(f, &limits);
+            if (find(f, 1) != NULL)
+                recall_library_clear(f->library, NULL);
+            g_remove(path); /* a folder is left alone */
+            g_assert_cmpuint(recall_library_sets(f->library)->len, ==, 0);
+        }
+    }
+}
+
 /* The folder can't be written or isn't one. Root ignores modes: so the folder is removed. */
 static void
 test_folder_gone(Fixture *f, gconstpointer data)
@@ -646,6 +684,7 @@ main(int argc, char **argv)
     add("/flyway/recall-library/restart", test_restart);
     add("/flyway/recall-library/folder-damaged", test_folder_damaged);
     add("/flyway/recall-library/set-damaged", test_set_damaged);
+    add("/flyway/recall-library/no-files", test_no_files);
     add("/flyway/recall-library/folder-gone", test_folder_gone);
     add("/flyway/recall-library/real-space", test_real_space);
     return g_test_run();

@@ -48,8 +48,7 @@ def kept(folder, *suffixes):
 
 def memory_right(lab, name, total=None, timeout=120):
     """Waits for a whole round of the guest's checks that begins now; all must be right, and the still memory's sum `total`, if it is told. Gives the witness."""
-    begun = lab.witness(name)
-    assert begun["memory_pages"], f"{name} was made without --dirty and --still"
+    begun = wait_until(lambda: (w := lab.witness(name))["memory_pages"] and w, f"{name}, made with --dirty and --still, tells of its memory", 30, every=0.5)
     result = wait_until(lambda: (w := lab.witness(name, disk=True))["memory_rounds"] >= begun["memory_rounds"] + 2 and w, f"{name} has checked its memory", timeout, every=1)
     assert result["ok"] and result["boots"] == 1 and result["memory_wrong"] == 0, result
     assert total in (None, result["memory_sum"]), f"{name}: sum {result['memory_sum']}, not {total}"

@@ -11,8 +11,8 @@
  * two passes of as many as there is room for. Then a pass over more finds a part of them, and what
  * the VM has stopped writing makes room all the same.
  *
- * Eight places a row: where three quarters of all are in use, one page in twenty finds its row full;
- * with four one in nine, with one three in ten.
+ * Eight places a row: where three quarters of all are in use, one page in twenty finds its row
+ * full; with four one in nine, with one three in ten.
  *
  * It is one allocation, larger than what malloc gives from its heap: untouched parts of it take no
  * memory, and zeros cost nothing.

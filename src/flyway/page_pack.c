@@ -150,15 +150,6 @@ put_zeros(Packer *packer, const PageRun *run)
     packer->forecast.address = address + (guint64)run->count * PAGE_BYTES;
 }
 
-static guint64
-load(const guint8 *at)
-{
-    guint64 word;
-
-    memcpy(&word, at, sizeof word);
-    return word;
-}
-
 static const guint8 *
 base_of(const Packer *packer, const PageItem *item)
 {
@@ -176,7 +167,7 @@ differing(const Packer *packer, const PageItem *item)
         guint64 any = 0;
 
         for (guint at = i * PAGE_BLOCK; at < (i + 1) * PAGE_BLOCK; at += sizeof any)
-            any |= load(page + at) ^ load(base + at);
+            any |= page_load(page + at) ^ page_load(base + at);
         blocks |= (guint64)(any != 0) << i;
     }
     return blocks;
@@ -195,7 +186,7 @@ put_difference(Packer *packer, const PageItem *item, guint64 blocks)
 
         /* Word by word: out may overlap what is to be read, never pass it. */
         for (guint end = at + PAGE_BLOCK; at < end; at += PAGE_WORD_SIZE, out += PAGE_WORD_SIZE) {
-            guint64 word = load(page + at) ^ load(base + at);
+            guint64 word = page_load(page + at) ^ page_load(base + at);
 
             memcpy(out, &word, sizeof word);
         }

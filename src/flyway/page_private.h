@@ -48,6 +48,16 @@ page_word_put(guint8 *at, guint64 word)
     memcpy(at, &word, sizeof word);
 }
 
+/** Eight bytes in the host's order, for what is done to a page word by word. */
+static inline guint64
+page_load(const guint8 *at)
+{
+    guint64 word;
+
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
 /** What is remembered of a page, or NULL. */
 const guint8 *page_base(const PageBatch *batch, const PageItem *item, const PageCache *cache);
 

@@ -365,12 +365,9 @@ static void
 apply_base(guint8 *page, const guint8 *base)
 {
     for (guint i = 0; i < PAGE_BYTES; i += PAGE_WORD_SIZE) {
-        guint64 a, b;
+        guint64 word = page_load(page + i) ^ page_load(base + i);
 
-        memcpy(&a, page + i, sizeof a);
-        memcpy(&b, base + i, sizeof b);
-        a ^= b;
-        memcpy(page + i, &a, sizeof a);
+        memcpy(page + i, &word, sizeof word);
     }
 }
 

@@ -10,7 +10,7 @@
  *
  * The parser looks at a batch when it goes. A page that the batch's end would cut goes over to the
  * next one, so that each is met whole: for that the parser is taken back (a copy of 17 KiB) and
- * shown the batch up to there.
+ * shown the batch up to there. Where no other batch is free, the page's part waits until one is.
  *
  * The policy (policy.c) says for each batch what to spend on it, from what was measured: how long
  * batches took, what came out, and how often the connections were the ones to wait for. Where it
@@ -32,7 +32,7 @@
  * sent again without references. The loop packs it then: only a damaged store makes it necessary.
  *
  * Bounds: threads + EXTRA batches of 274 KiB and the spans, so with one thread 1.2 MiB, of which at
- * most 384 KiB are bytes that QEMU believes to be gone. Besides, batches that refer to pages and
+ * most 388 KiB are bytes that QEMU believes to be gone. Besides, batches that refer to pages and
  * aren't delivered yet, at most SENT_MAX: until one is, no other is ready; in practice what the
  * path carries (pace.c). SPARE_MAX delivered ones are kept for the next. And what page_cache.h
  * says.
@@ -84,6 +84,8 @@ struct Packer {
     StreamParser parser, before; /* the second: as it was before the batch that goes now */
     Policy policy;
     PackerCounts counts;
+    guint32 n_over; /* bytes in over; if any, all works are submitted */
+    guint8 over[RECORD_BYTES]; /* the begin of the batch after those */
     gboolean aside;
     guint64 aside_bytes; /* for which the policy wasn't asked yet */
     PolicyWay said;      /* by the policy, for the next batch; POLICY_WAYS: it is to be asked */
@@ -241,6 +243,27 @@ cut_of(const Packer *packer, const PageBatch *batch, gsize n_spans)
     return batch->raw_length - end < RECORD_BYTES ? end : 0;
 }
 
+/* Cuts the batch that goes; its rest waits until another can take it (take_over()). */
+static void
+cut_off(Packer *packer, PageBatch *batch, guint32 length)
+{
+    packer->n_over = batch->raw_length - length;
+    memcpy(packer->over, batch->raw + length, packer->n_over);
+    batch->raw_length = length;
+}
+
+static void
+take_over(Packer *packer)
+{
+    PageBatch *batch = filling(packer)->batch;
+
+    if (packer->n_over == 0 || packer->n_submitted == packer->n_works)
+        return;
+    memcpy(batch->raw, packer->over, packer->n_over);
+    batch->raw_length = packer->n_over;
+    packer->n_over = 0;
+}
+
 static void
 look(Packer *packer, Work *work, gboolean may_cut)
 {
@@ -252,14 +275,9 @@ look(Packer *packer, Work *work, gboolean may_cut)
     n = stream_feed(&packer->parser, batch->raw, batch->raw_length, packer->spans, SPANS_MAX);
     cut = may_cut ? cut_of(packer, batch, n) : 0;
     if (cut > 0 && cut < batch->raw_length) {
-        PageBatch *next =
-            packer->works[(packer->first + packer->n_submitted + 1) % packer->n_works].batch;
-
         packer->parser = packer->before;
         n = stream_feed(&packer->parser, batch->raw, cut, packer->spans, SPANS_MAX);
-        next->raw_length = batch->raw_length - cut;
-        memcpy(next->raw, batch->raw + cut, next->raw_length);
-        batch->raw_length = cut;
+        cut_off(packer, batch, cut);
     }
     work->met = met_between(stream_counts(&packer->before), stream_counts(&packer->parser));
     page_spans(batch, packer->spans, (guint)n);
@@ -284,13 +302,14 @@ submit(Packer *packer)
     packer->said = POLICY_WAYS;
     packer->aside = work->way == POLICY_PASS;
     packer->aside_bytes = 0;
-    look(packer, work, !packer->aside && packer->n_submitted + 1 < packer->n_works);
+    look(packer, work, !packer->aside);
     remember(packer, work);
     work->known = packer->known;
     work->looks_up = policy_hashes(work->way) && known_is_useful(packer->known);
     work->prepare_s = 0;
     work->job.run = work->looks_up ? prepare : pack;
     packer->n_submitted++;
+    take_over(packer);
     crew_submit(packer->crew, &work->job);
 }
 
@@ -444,6 +463,7 @@ packer_sent(Packer *packer)
     packer->first = (packer->first + 1) % packer->n_works;
     packer->n_submitted--;
     packer->n_chosen--;
+    take_over(packer);
 }
 
 /* ---- sent ------------------------------------------------------------------------------------ */

@@ -470,7 +470,8 @@ fill_up(Rig *rig, Gate *gate, const GByteArray *stream)
     g_assert_cmpuint(room, ==, 0);
 }
 
-/* What it takes is bounded, and it waits for nobody. */
+/* What it takes is bounded, and it waits for nobody; and also of the last batch that it takes no
+ * page is cut. */
 static void
 test_bounded(void)
 {
@@ -490,6 +491,7 @@ test_bounded(void)
         feed(&rig, 9000);
     drain(&rig);
     assert_over(&rig);
+    g_assert_cmpuint(pages_of(&rig.counts), ==, 400);
     rig_down(&rig);
 }
 

@@ -51,6 +51,7 @@
 #define PROBE_WEIGHT 4
 #define FULL_WEIGHT_BYTES 65536.0
 #define LOOK_EVERY 16 /* batches */
+#define FIRST_LOOK 8  /* RAW, the beginning, is dear on a slow link */
 #define MIN_STAY 64   /* batches, and */
 #define MIN_INTERVALS 2
 #define PROBE_EVERY 64
@@ -116,6 +117,7 @@ policy_init(Policy *policy, guint threads)
         .patience_s = PATIENCE_S,
         .hold_s = -PATIENCE_S,
         .since_change = MIN_STAY,
+        .since_look = LOOK_EVERY - FIRST_LOOK,
         .intervals = MIN_INTERVALS - 1,
     };
     for (guint i = 0; i < PAGE_LEVELS; i++)

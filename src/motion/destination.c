@@ -20,8 +20,10 @@
  * The proof isn't journalled before the VM is started: that would lengthen the blackout, and it can
  * be had again, from the worker (which outlives godwitd) or from the source.
  *
- * When godwitd dies: its successor finds the journal, attaches to the worker if it lives, and
- * enters at `switch`; before `copy` had begun it gives up, since nothing of the VM can be here.
+ * When godwitd dies: its successor finds the journal, and asks libvirt first whether the VM runs
+ * here already: then it was started on proof, and that may not be forgotten. Else it attaches to
+ * the worker if it lives, and enters at `switch`; before `copy` had begun it gives up, since
+ * nothing of the VM can be here.
  */
 #include "motion/destination_private.h"
 

@@ -542,10 +542,33 @@ start_vm(Destination *destination, GError **error)
     }
 }
 
+/** After a restart: did godwitd start it before, and die before that was journalled? What runs here
+ * was started on proof, so no word of the source's can undo it; libvirt is asked until it can say.
+ * FALSE with error where godwitd leaves. */
 static gboolean
-run_switch(gpointer self, GError **error)
+look_first(Destination *destination, gboolean *runs, GError **error)
 {
-    Destination *destination = self;
+    Hv *hv = hv_of(destination);
+
+    *runs = FALSE;
+    for (guint ms = START_RETRY_MS; destination->recovering; ms = MIN(ms * 2, 5000)) {
+        g_autoptr(GError) local = NULL;
+        g_autoptr(Vm) vm = hv->ops->vm(hv, destination->request->vm->uuid, &local);
+
+        *runs = vm && vm->state == VM_RUNNING;
+        if (vm || g_error_matches(local, GODWIT_ERROR, GODWIT_ERROR_NOT_FOUND))
+            break;
+        if (!wait_ms(destination, ms)) {
+            g_set_error(error, GODWIT_ERROR, GODWIT_ERROR_CANCELLED, "godwitd is stopping");
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+wait_for_proof(Destination *destination, GError **error)
+{
     gboolean ok;
 
     if (destination->recovering && !destination->worker)
@@ -554,10 +577,19 @@ run_switch(gpointer self, GError **error)
                           on_worker, destination, NULL);
     ok = runner_wait(&destination->runner, proved, 0, "proof", error);
     stop_asking(destination);
-    if (!ok)
+    return ok;
+}
+
+static gboolean
+run_switch(gpointer self, GError **error)
+{
+    Destination *destination = self;
+    gboolean runs;
+
+    if (!look_first(destination, &runs, error) || (!runs && !wait_for_proof(destination, error)))
         return FALSE;
     destination_set_state(destination, INCOMING_PROVED, NULL);
-    if (!start_vm(destination, error))
+    if (!runs && !start_vm(destination, error))
         return FALSE;
     g_mutex_lock(&destination->lock);
     destination->resumed_us = clock_monotonic_us();
